@@ -1,0 +1,53 @@
+"""Adapts sentence encoders to a field's own unlabelled text with TSDAE, then fine-tunes them.
+
+Each stage is one function: :func:`prepare_corpus`, :func:`adapt`. The pieces are public too:
+:class:`Noise` and :class:`NoiseTransform`, :class:`TSDAELoss`, :class:`LengthGroupedBatchSampler` and
+:class:`ResumableTrainer` work with the library's own classes around them. Names are imported when they
+are first used, so that ``import tsdae_kit`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tsdae_kit.denoising.loss import TSDAELoss
+    from tsdae_kit.prepare import prepare_corpus
+    from tsdae_kit.settings import KitError
+    from tsdae_kit.text.noise import Noise, NoiseTransform
+    from tsdae_kit.text.pairs import PreparedCorpus, load_pairs
+    from tsdae_kit.train import adapt
+    from tsdae_kit.training.batches import LengthGroupedBatchSampler
+    from tsdae_kit.training.trainer import ResumableTrainer
+
+_HOMES = {
+    "KitError": "settings",
+    "LengthGroupedBatchSampler": "training.batches",
+    "Noise": "text.noise",
+    "NoiseTransform": "text.noise",
+    "PreparedCorpus": "text.pairs",
+    "ResumableTrainer": "training.trainer",
+    "TSDAELoss": "denoising.loss",
+    "adapt": "train",
+    "load_pairs": "text.pairs",
+    "prepare_corpus": "prepare",
+}
+__all__ = [
+    "KitError",
+    "LengthGroupedBatchSampler",
+    "Noise",
+    "NoiseTransform",
+    "PreparedCorpus",
+    "ResumableTrainer",
+    "TSDAELoss",
+    "adapt",
+    "load_pairs",
+    "prepare_corpus",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"tsdae_kit.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'tsdae_kit' has no attribute {name!r}")

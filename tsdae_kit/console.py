@@ -1,0 +1,94 @@
+"""What a person sees: our own lines, tables, and none of the frameworks' chatter.
+
+Everything goes through the logger ``tsdae_kit``, so that the same lines reach the screen and a run's
+``train.log``; a program that configures logging itself gets them its own way.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+logger = logging.getLogger("tsdae_kit")
+
+
+@contextmanager
+def show_messages() -> Iterator[None]:
+    """Show our messages on standard output, unless the program has set up logging of its own."""
+    previous = logger.level
+    handler: logging.Handler | None = None
+    if not logger.hasHandlers():
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+    if logger.getEffectiveLevel() > logging.INFO:
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(previous)
+        if handler:
+            logger.removeHandler(handler)
+
+
+@contextmanager
+def log_file(path: Path) -> Iterator[None]:
+    """Add our messages, with the time of each, to the end of a file."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s"))
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def quiet_frameworks() -> Iterator[None]:
+    """Keep the libraries' progress bars, load reports and warnings off the screen, and then as they were.
+
+    Only libraries that are already in use are touched (``prepare`` must not import torch).
+    """
+    undo = []
+    if "transformers" in sys.modules:
+        from transformers.utils import logging as transformers_logging
+
+        verbosity, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+        undo.append(lambda: transformers_logging.set_verbosity(verbosity))
+        if bar:
+            undo.append(transformers_logging.enable_progress_bar)
+    import datasets
+
+    if datasets.is_progress_bar_enabled():
+        datasets.disable_progress_bars()
+        undo.append(datasets.enable_progress_bars)
+    library = logging.getLogger("sentence_transformers")
+    level = library.level
+    library.setLevel(logging.ERROR)
+    undo.append(lambda: library.setLevel(level))
+    with warnings.catch_warnings():
+        if not logger.isEnabledFor(logging.DEBUG):
+            warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            for action in undo:
+                action()
+
+
+def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = ()) -> str:
+    """Return rows as aligned text: the first column to the left, the others to the right."""
+    lines = [header, *rows] if header else list(rows)
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    shown = ["  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+             for line in lines]  # fmt: skip
+    if header:
+        shown.insert(1, "-" * len(shown[0]))
+    return "\n".join(shown)

@@ -1,0 +1,99 @@
+"""TSDAE's loss: rebuild each sentence from the embedding of its noisy version.
+
+The objective is the library's :class:`DenoisingAutoEncoderLoss`, to float32 rounding, on the same
+weights and batch. What differs is how the parts are made (from the live encoder) and that the head,
+about as costly as a small encoder, is computed where there is a token to predict and not on padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncoderLoss
+from torch import Tensor, nn
+
+from tsdae_kit.denoising.decoder import make_decoder, make_head
+from tsdae_kit.settings import KitError
+
+
+class TSDAELoss(DenoisingAutoEncoderLoss):
+    """The denoising auto-encoder loss (Wang, Reimers and Gurevych 2021, arXiv 2104.06979, section 3).
+
+    Input are the features of the noisy and of the clean texts, in that order. Like the library's, the
+    decoder computes without dropout; the encoder keeps its own.
+
+    Attributes:
+        encoder: The sentence encoder, the only thing kept after training.
+        decoder: The language model that rebuilds the sentence; with ``tied`` it shares the encoder's weights.
+    """
+
+    def __init__(self, model: SentenceTransformer, tied: bool = True) -> None:
+        """Make the decoder from the live encoder, which is left bitwise unchanged.
+
+        Args:
+            model: The sentence encoder to adapt.
+            tied: Whether encoder and decoder share weights.
+
+        Raises:
+            KitError: If the model is not one text transformer with a tokenizer that pads, or has no decoder.
+        """
+        nn.Module.__init__(self)  # not the parent's __init__: it replaces the encoder's weights by those on disk
+        transformer = getattr(model, "transformers_model", None)
+        if transformer is None:
+            raise KitError(
+                f"The model's first module, {type(model[0]).__name__}, is no transformer. "
+                "Take a sentence encoder that is built on one."
+            )
+        self.encoder = model
+        self.tokenizer_encoder = self.tokenizer_decoder = model.tokenizer
+        self.need_retokenization = False
+        self.tied = tied
+        self.decoder = make_decoder(transformer, tied)
+        width, wanted = model.get_embedding_dimension(), self.decoder.config.hidden_size
+        if width != wanted:
+            raise KitError(
+                f"The sentence embedding has {width} values, the decoder expects {wanted}. "
+                "Take the model without its projection (Dense) layer."
+            )
+
+    def train(self, mode: bool = True) -> TSDAELoss:
+        """Set the encoder's mode; the decoder always computes without dropout, as the library's does."""
+        super().train(mode)
+        self.decoder.eval()
+        return self
+
+    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
+        """Return the mean cross-entropy, in nats, over the tokens of the clean texts but the first.
+
+        Args:
+            sentence_features: Two feature dicts, noisy and clean, with ``input_ids`` and
+                ``attention_mask`` of shape (batch, tokens).
+            labels: Ignored; the trainer passes it.
+        """
+        source, target = sentence_features
+        embedding = self.encoder(source)["sentence_embedding"]  # (batch, hidden)
+        ids = target["input_ids"]  # (batch, tokens)
+        hidden = self.decoder.base_model(
+            input_ids=ids[:, :-1], encoder_hidden_states=embedding[:, None], use_cache=False
+        )[0]  # (batch, tokens - 1, hidden)
+        wanted = ids[:, 1:]
+        real = wanted != self.tokenizer_decoder.pad_token_id
+        logits = make_head(self.decoder)(hidden[real])  # (real tokens, vocabulary)
+        return nn.functional.cross_entropy(logits.float(), wanted[real])
+
+    def own_parameters(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that only the decoder has, by name: what training starts without."""
+        encoder = {id(parameter) for parameter in self.encoder.parameters()}
+        return {name: p for name, p in self.decoder.named_parameters() if id(p) not in encoder}
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Return what the model card says about this loss."""
+        return {"tied": self.tied}
+
+
+def count_parameters(parameters: Iterable[torch.nn.Parameter]) -> int:
+    """Return the number of weights, each shared one once."""
+    return sum(p.numel() for p in {id(p): p for p in parameters}.values())

@@ -1,0 +1,61 @@
+"""Folders and files that are whole or not there: written under another name, flushed, then renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes ``path`` when the block ends well, and vanishes when it does not.
+
+    A folder that ``path`` held before is replaced at that moment. A kill at any time leaves either the
+    old folder, or the new one, or (between two renames) neither; never a part of one under the name.
+    """
+    staging = path.with_name(f".{path.name}.partial")
+    replaced = path.with_name(f".{path.name}.replaced")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+        for entry in [*staging.rglob("*"), staging]:
+            flush(entry)
+        shutil.rmtree(replaced, ignore_errors=True)
+        if path.exists():
+            path.rename(replaced)
+        staging.rename(path)
+        flush(path.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def remove_partial(folder: Path) -> None:
+    """Delete what killed processes left unfinished directly below ``folder``."""
+    for suffix in ("partial", "replaced"):
+        for leftover in folder.glob(f".*.{suffix}"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """Make sure that a file's or folder's content has reached the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file that is whole at every moment."""
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    flush(temporary)
+    temporary.replace(path)

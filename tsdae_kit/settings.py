@@ -1,0 +1,258 @@
+"""One frozen dataclass per stage: the only home of every default, and the source of its flags.
+
+A flag, a keyword of the stage's function, a key of its YAML file and a key of the run record are one
+name, so each is made from the dataclass field rather than written again. The trade-off is a small
+amount of type inspection here instead of an argument list in every command. Nothing in this module
+imports torch: ``--help`` must answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+
+class KitError(Exception):
+    """Something the user can mend: shown as one line, exit code 2, no traceback."""
+
+
+def option(default: Any, help_text: str, *, may_change: bool = False, recorded: bool = True) -> Any:
+    """Return a dataclass field that also describes its flag.
+
+    Args:
+        default: The one place this default is written.
+        help_text: The flag's help.
+        may_change: Whether a resumed run may be given another value.
+        recorded: Whether the value belongs to the run's record (false for how to start, as ``resume``).
+    """
+    metadata = {"help": help_text, "may_change": may_change, "recorded": recorded}
+    return field(default=default, metadata=metadata)
+
+
+WordUnit = Literal["auto", "nltk", "characters"]
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """What ``prepare_corpus`` does: text files in, noisy/clean pairs out."""
+
+    files: tuple[str, ...] = option((), "text files (.txt, .gz), folders or globs; one text per line")
+    output: Path = option(Path("data/prepared"), "the folder to write")
+    deletion_ratio: float = option(0.6, "share of a sentence's words to delete (the paper's 0.6)")
+    words: WordUnit = option("auto", "what a word is: Unicode words (auto), Treebank tokens, single characters")
+    min_chars: int = option(10, "drop shorter sentences")
+    max_chars: int = option(2000, "drop longer sentences")
+    held_out: float = option(
+        1000, "sentences kept out of training: a share if below 1, else a count (at most a tenth of the corpus)"
+    )
+    seed: int = option(42, "decides the noise and which sentences are held out")
+    encoding_errors: Literal["strict", "replace"] = option("strict", "bytes that are not UTF-8: stop, or replace")
+    overwrite: bool = option(False, "replace an output folder that holds other data", recorded=False)
+
+    def problems(self) -> list[str]:
+        """Return every contradiction between the settings, as sentences."""
+        found = []
+        if not self.files:
+            found.append("no input given: name a text file, a folder or a glob")
+        if not 0 <= self.deletion_ratio < 1:
+            found.append(f"--deletion-ratio {self.deletion_ratio} is outside 0 (keep all) to below 1")
+        if not 1 <= self.min_chars <= self.max_chars:
+            found.append(f"--min-chars {self.min_chars} must be from 1 to --max-chars {self.max_chars}")
+        if self.held_out < 0 or (self.held_out >= 1 and self.held_out != int(self.held_out)):
+            found.append(f"--held-out {self.held_out} is neither a share below 1 nor a whole number")
+        return found
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What ``adapt`` does: pairs and a base model in, an adapted encoder out (stage one)."""
+
+    data: Path = option(Path("data/prepared"), "a folder written by tsdae_kit.prepare", may_change=True)
+    model: str = option("all-MiniLM-L6-v2", "the base model: a folder or a hub name")
+    output: Path = option(Path("runs/tsdae"), "the run's folder", may_change=True)
+    epochs: float = option(1.0, "passes over the data", may_change=True)
+    max_steps: int | None = option(None, "steps to train, instead of --epochs", may_change=True)
+    batch_size: int = option(32, "sentences a step and device")
+    gradient_accumulation_steps: int = option(1, "batches gathered for one step")
+    learning_rate: float = option(1e-5, "learning rate of the encoder")
+    decoder_learning_rate: float = option(3e-4, "learning rate of the decoder's own weights")
+    decoder_warmup_steps: int | None = option(
+        None, "first steps, in which the encoder is frozen (default: a fifth of the run, 200 at most)"
+    )
+    max_length: int | None = option(None, "tokens at which sentences are cut in training (default: the model's)")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "auto: bf16 on a GPU that has it, else fp32")
+    save_steps: int = option(500, "steps between checkpoints", may_change=True)
+    save_total_limit: int = option(2, "checkpoints kept", may_change=True)
+    eval_steps: int = option(500, "steps between evaluations on the held-out pairs", may_change=True)
+    logging_steps: int = option(25, "steps between progress lines", may_change=True)
+    fixed_noise: bool = option(False, "train every epoch on the noise of the first")
+    workers: int = option(0, "processes that make batches", may_change=True)
+    seed: int = option(42, "decides the order of the data, dropout and new weights")
+    device: str | None = option(None, "cpu, cuda, mps (default: the best there is)")
+    report_to: str = option("none", "tensorboard, wandb, trackio, mlflow or none", may_change=True)
+    trainer: tuple[str, ...] = option(
+        (), "KEY=VALUE: any other SentenceTransformerTrainingArguments field; repeatable"
+    )
+    resume: bool | Path = option(
+        False,
+        "continue from the newest good checkpoint, or from PATH; a run without one starts at step 0",
+        recorded=False,
+    )
+    overwrite: bool = option(False, "delete the run that the output folder holds", recorded=False)
+
+    def problems(self) -> list[str]:
+        """Return every contradiction between the settings, as sentences."""
+        found = []
+        if self.resume and self.overwrite:
+            found.append("--resume and --overwrite contradict each other: give one")
+        positive = ("epochs", "max_steps", "batch_size", "gradient_accumulation_steps", "learning_rate", "max_length",
+                    "decoder_learning_rate", "save_steps", "save_total_limit", "eval_steps", "logging_steps")  # fmt: skip
+        found += [
+            f"{flag(name)} {getattr(self, name)} is not above 0"
+            for name in positive
+            if getattr(self, name) is not None and getattr(self, name) <= 0
+        ]
+        found += [
+            f"{flag(name)} {getattr(self, name)} is below 0"
+            for name in ("decoder_warmup_steps", "workers")
+            if getattr(self, name) is not None and getattr(self, name) < 0
+        ]
+        return found
+
+
+Settings = TypeVar("Settings", PrepareSettings, TrainSettings)
+
+
+def flag(name: str) -> str:
+    """Return a field's flag: ``batch_size`` -> ``--batch-size``."""
+    return "--" + name.replace("_", "-")
+
+
+def make_settings(kind: type[Settings], given: Mapping[str, Any]) -> Settings:
+    """Return the settings with defaults filled in.
+
+    Args:
+        kind: The stage's dataclass.
+        given: Field names to values, as typed values or as the strings of a command line.
+
+    Raises:
+        KitError: Naming every unknown name, wrong type and contradiction at once.
+    """
+    hints = get_type_hints(kind)
+    known = [f.name for f in fields(kind)]
+    problems = [f"{name!r} is not a setting (there are: {', '.join(known)})" for name in given if name not in hints]
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        if name in hints:
+            try:
+                values[name] = _convert(value, hints[name])
+            except (TypeError, ValueError):
+                problems.append(f"{flag(name)} {value!r} is not {_describe(hints[name])}")
+    if not problems:
+        settings = kind(**values)
+        problems = settings.problems()
+    if problems:
+        raise KitError(". ".join(problems) + ".")
+    return settings
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    """Return ``value`` as the type ``hint``; ValueError or TypeError where it is not one."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        if bool in arguments and isinstance(value, bool):
+            return value
+        return _convert(value, next(a for a in arguments if a not in (type(None), bool)))
+    if origin is Literal:
+        if value not in arguments:
+            raise ValueError(value)
+        return value
+    if origin is tuple:
+        if isinstance(value, Mapping):
+            return tuple(f"{key}={item}" for key, item in value.items())
+        return tuple(str(item) for item in ([value] if isinstance(value, (str, Path)) else value))
+    if hint is bool:
+        if not isinstance(value, bool):
+            raise TypeError(value)
+        return value
+    if value is None or isinstance(value, bool) or (hint is int and isinstance(value, float)):
+        raise TypeError(value)
+    return hint(value)
+
+
+def _describe(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(str, get_args(hint)))
+    names = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path", str: "text"}
+    kinds = [kind for kind in get_args(hint) if kind in names] or [hint]
+    return " or ".join(names.get(kind, str(kind)) for kind in kinds)
+
+
+def parse_arguments(kind: type[Settings], prog: str, description: str, argv: Sequence[str] | None) -> dict[str, Any]:
+    """Return only what was given by hand, from ``--config FILE`` and from flags, flags winning.
+
+    Args:
+        kind: The stage's dataclass; each field becomes a flag.
+        prog: The command's name, for help and errors.
+        description: One sentence, for help.
+        argv: The arguments; ``None`` takes the process's own.
+
+    Raises:
+        KitError: If the YAML file cannot be read or holds no settings.
+    """
+    parser = argparse.ArgumentParser(prog=prog, description=description, argument_default=argparse.SUPPRESS)
+    parser.add_argument("--config", type=Path, metavar="FILE", help="a YAML file of these settings; flags win over it")
+    hints = get_type_hints(kind)
+    for entry in fields(kind):
+        _add_flag(parser, entry, hints[entry.name])
+    given = vars(parser.parse_args(argv))
+    if not given.get("files", True):
+        del given["files"]
+    config = given.pop("config", None)
+    return {**(_read_config(config) if config else {}), **given}
+
+
+def _add_flag(parser: argparse.ArgumentParser, entry: Field[Any], hint: Any) -> None:
+    shown = "" if entry.default in (None, False, ()) else f" [{entry.default}]"
+    help_text = (entry.metadata["help"] + shown).replace("%", "%%")
+    if entry.name == "files":
+        parser.add_argument("files", nargs="*", metavar="FILES", help=help_text)
+    elif get_origin(hint) is tuple:
+        parser.add_argument(flag(entry.name), action="append", metavar="KEY=VALUE", help=help_text)
+    elif hint is bool:
+        parser.add_argument(flag(entry.name), action="store_true", help=help_text)
+    elif bool in get_args(hint):
+        parser.add_argument(flag(entry.name), nargs="?", const=True, metavar="PATH", help=help_text)
+    elif get_origin(hint) is Literal:
+        parser.add_argument(flag(entry.name), choices=get_args(hint), help=help_text)
+    else:
+        parser.add_argument(flag(entry.name), metavar=entry.name.split("_")[-1].upper(), help=help_text)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = str(error).replace("\n", " ")
+        raise KitError(f"The settings file {path} cannot be read ({reason}). Give a YAML file of settings.") from error
+    if not isinstance(loaded, dict):
+        raise KitError(f"The settings file {path} holds no settings. Write lines such as 'epochs: 2'.")
+    return {str(key).replace("-", "_"): value for key, value in loaded.items()}
+
+
+def run_command(prog: str, command: Callable[[], object]) -> None:
+    """Run a stage's command; a ``KitError`` becomes one line on standard error and exit code 2."""
+    try:
+        command()
+    except KitError as error:
+        sys.stderr.write(f"{prog}: {error}\n")
+        sys.exit(2)

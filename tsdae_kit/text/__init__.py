@@ -1,0 +1,1 @@
+"""From raw text to noisy/clean pairs: files, cleaning, words, noise, the prepared data set."""

@@ -1,0 +1,83 @@
+"""Turns a run's settings into the library's training arguments."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import fields
+from typing import Any
+
+import yaml
+from sentence_transformers import SentenceTransformerTrainingArguments
+
+from tsdae_kit.settings import KitError, TrainSettings
+from tsdae_kit.training.batches import LengthGroupedBatchSampler
+
+
+def training_arguments(settings: TrainSettings, device: str, evaluates: bool) -> SentenceTransformerTrainingArguments:
+    """Return the arguments, with the extra ones of ``--trainer``.
+
+    Args:
+        settings: The run's, resolved.
+        device: The type of the device the encoder is on.
+        evaluates: Whether there are held-out pairs.
+
+    Raises:
+        KitError: If an extra argument is unknown, has a flag of its own or an impossible value.
+    """
+    ours = {
+        "output_dir": str(settings.output),
+        "num_train_epochs": settings.epochs,
+        "max_steps": settings.max_steps or -1,
+        "per_device_train_batch_size": settings.batch_size,
+        "per_device_eval_batch_size": settings.batch_size,
+        "gradient_accumulation_steps": settings.gradient_accumulation_steps,
+        "learning_rate": settings.learning_rate,
+        "learning_rate_mapping": {r"^decoder\.": settings.decoder_learning_rate},
+        "bf16": settings.precision == "bf16",
+        "fp16": settings.precision == "fp16",
+        "use_cpu": device == "cpu",
+        "save_strategy": "steps",
+        "save_steps": settings.save_steps,
+        "save_total_limit": settings.save_total_limit,
+        "eval_strategy": "steps" if evaluates else "no",
+        "eval_steps": settings.eval_steps,
+        "logging_steps": settings.logging_steps,
+        "dataloader_num_workers": settings.workers,
+        "dataloader_pin_memory": device == "cuda",
+        "seed": settings.seed,
+        "report_to": settings.report_to,
+        "disable_tqdm": True,
+    }
+    # The paper's schedule; a constant rate also makes a run that is extended equal to a longer one.
+    defaults = {"lr_scheduler_type": "constant", "batch_sampler": LengthGroupedBatchSampler}
+    extra = _parse_extra(settings.trainer, taken=set(ours))
+    try:
+        return SentenceTransformerTrainingArguments(**{**defaults, **ours, **extra})
+    except (TypeError, ValueError) as error:
+        raise KitError(f"The trainer refuses its arguments: {str(error).splitlines()[0]}. Check --trainer.") from error
+
+
+def _parse_extra(pairs: tuple[str, ...], taken: set[str]) -> dict[str, Any]:
+    known = {field.name for field in fields(SentenceTransformerTrainingArguments) if field.init}
+    extra, problems = {}, []
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            problems.append(f"--trainer {pair!r} is not KEY=VALUE")
+        elif key in taken:
+            problems.append(f"--trainer {key} is set by a flag of its own")
+        elif key not in known:
+            near = ", ".join(difflib.get_close_matches(key, known)) or "see SentenceTransformerTrainingArguments"
+            problems.append(f"--trainer {key!r} is no training argument (near: {near})")
+        else:
+            extra[key] = _parse_value(text)
+    if problems:
+        raise KitError(". ".join(problems) + ".")
+    return extra
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return float(text) if "e" in text else yaml.safe_load(text)  # YAML takes 1e-3 for text
+    except ValueError:
+        return yaml.safe_load(text)

@@ -1,0 +1,59 @@
+"""Batches of sentences of similar length, in an order that is a pure function of seed and epoch.
+
+Rows are shuffled, then sorted by length within windows of 64 batches, then the batches are shuffled:
+little is computed on padding, and the order is still close to random. The order of an epoch is
+computed, not replayed, so that a resumed run finds its place without reading a row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from datasets import Dataset
+from numpy.typing import NDArray
+from sentence_transformers.base.sampler import DefaultBatchSampler
+
+WINDOW = 64  # batches
+
+
+class LengthGroupedBatchSampler(DefaultBatchSampler):
+    """Groups rows by the length of a text column; give it as ``batch_sampler`` to the training arguments.
+
+    The column is ``clean`` if there is one, else the first.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        drop_last: bool,
+        valid_label_columns: list[str] | None = None,
+        generator: torch.Generator | None = None,
+        seed: int = 0,
+    ) -> None:  # the library's signature
+        super().__init__(dataset, batch_size, drop_last, valid_label_columns, generator, seed)
+        column = "clean" if "clean" in dataset.column_names else dataset.column_names[0]
+        texts = dataset.with_format("arrow")[:][column]
+        self.lengths: NDArray[np.int64] = pc.utf8_length(texts).to_numpy().astype(np.int64)  # in characters
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield the epoch's batches of row numbers; every row occurs once."""
+        rows = _shuffled(len(self.lengths), f"{self.seed}:{self.epoch}:rows")
+        window = WINDOW * self.batch_size
+        grouped = [
+            part[np.argsort(self.lengths[part], kind="stable")]
+            for part in np.split(rows, range(window, len(rows), window))
+        ]
+        ordered = np.concatenate(grouped)
+        for batch in _shuffled(len(self), f"{self.seed}:{self.epoch}:batches"):
+            yield ordered[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
+
+
+def _shuffled(count: int, key: str) -> NDArray[np.int64]:
+    """Return 0 to ``count`` - 1 in the order of SHAKE-128's numbers: the same with every version of numpy."""
+    draws = np.frombuffer(hashlib.shake_128(key.encode()).digest(8 * count), dtype="<u8")
+    return np.argsort(draws, kind="stable")

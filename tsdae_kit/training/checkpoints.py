@@ -1,0 +1,110 @@
+"""Checkpoints that are whole or not there, and the choice of the one to continue from.
+
+The framework writes a checkpoint file by file under its final name and takes the highest number
+unchecked, so that a kill during a save leaves a folder that blocks every later resume. Here it is
+written under another name, sealed with the size and SHA-256 of every file, and renamed; what does not
+match its seal is passed over by name, and never half-restored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import shutil
+from pathlib import Path
+
+from tsdae_kit.folders import write_json
+from tsdae_kit.settings import KitError
+
+logger = logging.getLogger("tsdae_kit")
+SEAL = "manifest.json"
+_NAME = re.compile(r"checkpoint-(\d+)")
+
+
+def seal(folder: Path, run_id: str) -> None:
+    """Write the manifest of everything in ``folder``: sizes, checksums and the run it belongs to."""
+    files = {
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    write_json(folder / SEAL, {"run": run_id, "files": files})
+
+
+def find_fault(folder: Path, run_id: str) -> str | None:
+    """Return why the checkpoint cannot be used, or ``None`` if every file is as it was written."""
+    try:
+        content = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+        owner, files = content["run"], dict(content["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "its manifest is missing or damaged"
+    if owner != run_id:
+        return "it belongs to another run"
+    for name, wanted in files.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != wanted["bytes"]:
+            return f"{name} has {path.stat().st_size:,} bytes, not {wanted['bytes']:,}"
+        if _sha256(path) != wanted["sha256"]:
+            return f"{name} has changed since it was written"
+    return None
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the step in a checkpoint's name; -1 for another name."""
+    match = _NAME.fullmatch(checkpoint.name)
+    return int(match[1]) if match else -1
+
+
+def list_checkpoints(run: Path) -> list[Path]:
+    """Return the run's checkpoint folders, whole or not, newest step first."""
+    found = [path for path in run.glob("checkpoint-*") if path.is_dir() and step_of(path) >= 0]
+    return sorted(found, key=step_of, reverse=True)
+
+
+def choose_checkpoint(run: Path, run_id: str, wanted: Path | None = None) -> Path | None:
+    """Return the checkpoint to continue from: ``wanted``, or the newest that matches its manifest.
+
+    Returns ``None`` if the run has no checkpoint at all. Each one passed over is named with its fault.
+
+    Raises:
+        KitError: If ``wanted`` cannot be used, or if there are checkpoints and none can.
+    """
+    present = list_checkpoints(run)
+    if wanted is not None:
+        fault = find_fault(wanted, run_id) if wanted.is_dir() else "there is no such folder"
+        if fault:
+            names = ", ".join(path.name for path in present) or "none"
+            raise KitError(f"The checkpoint {wanted} cannot be used: {fault}. In {run} there are: {names}.")
+        return wanted
+    faults = []
+    for path in present:
+        fault = find_fault(path, run_id)
+        if fault is None:
+            return path
+        logger.warning("Passing over %s: %s.", path.name, fault)
+        faults.append(f"{path.name}: {fault}")
+    if faults:
+        raise KitError(
+            f"No checkpoint in {run} can be used ({'; '.join(faults)}). "
+            "Restore one from a backup, or start again with --overwrite."
+        )
+    return None
+
+
+def rotate(run: Path, limit: int, protected: set[int]) -> None:
+    """Delete the oldest checkpoints beyond ``limit``, by step; those whose step is ``protected`` stay."""
+    for path in list_checkpoints(run)[limit:]:
+        if step_of(path) not in protected:
+            shutil.rmtree(path, ignore_errors=True)

