@@ -18,7 +18,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncoderLoss
 
@@ -56,8 +60,8 @@ def train_as_the_library(data: Path, model: str, output: Path, seed: int) -> dic
     encoder = load_encoder(model, choose_device(None))
     corpus = load_pairs(data)
     arguments = SentenceTransformerTrainingArguments(
-        str(output), max_steps=JOINT_STEPS[-1], per_device_train_batch_size=BATCH_SIZE, learning_rate=3e-5, warmup_steps=0.1,
-        save_steps=JOINT_STEPS[0], seed=seed, report_to="none", disable_tqdm=True,
+        str(output), max_steps=JOINT_STEPS[-1], per_device_train_batch_size=BATCH_SIZE, learning_rate=3e-5,
+        warmup_steps=0.1, save_steps=JOINT_STEPS[0], seed=seed, report_to="none", disable_tqdm=True,
     )  # fmt: skip
     torch.manual_seed(seed)
     SentenceTransformerTrainer(
@@ -89,7 +93,9 @@ def main() -> None:
     base = score(evaluator, load_encoder(options.model, choose_device(None)))
     lines.append(f"| {options.model}, as it is | {base[0]:.1f} | {base[1]:.1f} |")
     with tempfile.TemporaryDirectory() as scratch:
-        data = prepare_corpus(files=[str(options.collection / "corpus.txt")], output=Path(scratch) / "data", held_out=200)
+        data = prepare_corpus(
+            files=[str(options.collection / "corpus.txt")], output=Path(scratch) / "data", held_out=200
+        )
         for name, train in (("library's recipe", train_as_the_library), ("tsdae_kit", train_as_we_do)):
             for step, folder in train(data, options.model, Path(scratch) / name, options.seed).items():
                 ndcg, mrr = score(evaluator, SentenceTransformer(str(folder)))

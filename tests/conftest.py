@@ -19,9 +19,18 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from tsdae_kit import prepare_corpus
 
-SUBJECTS = "the doctor,a nurse,our patient,every child,one clinic,the new drug,a blood test,that fever".split(",")
-VERBS = "treats,causes,needs,finds,prevents,shows,follows,changes".split(",")
-OBJECTS = "a rash,high pressure,the heart,weak bones,an infection,sleep,some pain,the kidneys".split(",")
+SUBJECTS = [
+    "the doctor",
+    "a nurse",
+    "our patient",
+    "every child",
+    "one clinic",
+    "the new drug",
+    "a blood test",
+    "that fever",
+]
+VERBS = ["treats", "causes", "needs", "finds", "prevents", "shows", "follows", "changes"]
+OBJECTS = ["a rash", "high pressure", "the heart", "weak bones", "an infection", "sleep", "some pain", "the kidneys"]
 ENDINGS = ["today", "in the morning", "after a week", "without warning", "in most cases", "by itself"]
 
 torch.set_num_threads(1)  # tiny tensors: more threads only cost, and other processes run beside

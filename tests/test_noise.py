@@ -79,7 +79,7 @@ def test_ratio_zero_keeps_the_text_and_one_word_survives_the_highest() -> None:
 
 
 def test_words_that_were_apart_do_not_grow_together() -> None:
-    """``C:\\path`` without its separators must not become the new word ``Cpath``."""
+    r"""``C:\path`` without its separators must not become the new word ``Cpath``."""
     original = split_words("C:\\path\\file")
     for epoch in range(200):
         assert set(split_words(Noise()("C:\\path\\file", epoch))) <= {piece.strip() for piece in original} | {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def quiet_frameworks() -> Iterator[None]:
 
     Only libraries that are already in use are touched (``prepare`` must not import torch).
     """
-    undo = []
+    undo: list[Callable[[], object]] = []
     if "transformers" in sys.modules:
         from transformers.utils import logging as transformers_logging
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -42,6 +43,23 @@ def remove_partial(folder: Path) -> None:
     for suffix in ("partial", "replaced"):
         for leftover in folder.glob(f".*.{suffix}"):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def locked(folder: Path, wait: bool) -> Iterator[bool]:
+    """Hold a lock on ``folder``, kept in a file beside it; yield whether it was got (always, with ``wait``).
+
+    A POSIX record lock: it dies with its owner and forked children do not inherit it. (A lock of the
+    package filelock would live on in a DataLoader's workers, which outlive a killed run by seconds.)
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("w") as handle:
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except (BlockingIOError, PermissionError):
+            yield False
+            return
+        yield True
 
 
 def flush(path: Path) -> None:

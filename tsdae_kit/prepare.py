@@ -39,9 +39,7 @@ def prepare_corpus(**given: Any) -> Path:
 
 
 def _prepare(settings: PrepareSettings) -> Path:
-    from filelock import FileLock
-
-    from tsdae_kit.folders import new_folder
+    from tsdae_kit.folders import locked, new_folder
     from tsdae_kit.text.pairs import read_manifest
     from tsdae_kit.text.reading import content_digest, find_files
 
@@ -49,9 +47,7 @@ def _prepare(settings: PrepareSettings) -> Path:
     paths = find_files(settings.files)
     fingerprint = _fingerprint(settings, content_digest(paths))
     output = settings.output
-    output.parent.mkdir(parents=True, exist_ok=True)
-    # A second process on the same output waits here, then finds the work done.
-    with FileLock(output.with_name(f".{output.name}.lock")):
+    with locked(output, wait=True):  # a second process on the same output waits, then finds the work done
         manifest = read_manifest(output)
         if manifest is not None and manifest["fingerprint"] == fingerprint:
             logger.info("%s already holds this corpus with these settings: nothing to do.", output)

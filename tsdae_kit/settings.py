@@ -50,7 +50,8 @@ class PrepareSettings:
     min_chars: int = option(10, "drop shorter sentences")
     max_chars: int = option(2000, "drop longer sentences")
     held_out: float = option(
-        1000, "sentences kept out of training: a share if below 1, else a count (at most a tenth of the corpus)"
+        1000,
+        "sentences kept out of training: a share if below 1, else a count (at most a tenth of the corpus)",
     )
     seed: int = option(42, "decides the noise and which sentences are held out")
     encoding_errors: Literal["strict", "replace"] = option("strict", "bytes that are not UTF-8: stop, or replace")
@@ -97,9 +98,7 @@ class TrainSettings:
     seed: int = option(42, "decides the order of the data, dropout and new weights")
     device: str | None = option(None, "cpu, cuda, mps (default: the best there is)")
     report_to: str = option("none", "tensorboard, wandb, trackio, mlflow or none", may_change=True)
-    trainer: tuple[str, ...] = option(
-        (), "KEY=VALUE: any other SentenceTransformerTrainingArguments field; repeatable"
-    )
+    trainer: tuple[str, ...] = option((), "KEY=VALUE: any other SentenceTransformerTrainingArguments field; repeatable")
     resume: bool | Path = option(
         False,
         "continue from the newest good checkpoint, or from PATH; a run without one starts at step 0",
@@ -113,7 +112,8 @@ class TrainSettings:
         if self.resume and self.overwrite:
             found.append("--resume and --overwrite contradict each other: give one")
         positive = ("epochs", "max_steps", "batch_size", "gradient_accumulation_steps", "learning_rate", "max_length",
-                    "decoder_learning_rate", "save_steps", "save_total_limit", "eval_steps", "logging_steps")  # fmt: skip
+                    "decoder_learning_rate", "save_steps", "save_total_limit", "eval_steps",
+                    "logging_steps")  # fmt: skip
         found += [
             f"{flag(name)} {getattr(self, name)} is not above 0"
             for name in positive
@@ -167,24 +167,18 @@ def _convert(value: Any, hint: Any) -> Any:
     """Return ``value`` as the type ``hint``; ValueError or TypeError where it is not one."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        if bool in arguments and isinstance(value, bool):
+        if type(value) in arguments and isinstance(value, (bool, type(None))):
             return value
-        return _convert(value, next(a for a in arguments if a not in (type(None), bool)))
-    if origin is Literal:
-        if value not in arguments:
-            raise ValueError(value)
+        return _convert(value, next(kind for kind in arguments if kind not in (type(None), bool)))
+    if origin is Literal and value not in arguments:
+        raise ValueError(value)
+    if origin is Literal or (hint is bool and isinstance(value, bool)):
         return value
     if origin is tuple:
         if isinstance(value, Mapping):
             return tuple(f"{key}={item}" for key, item in value.items())
         return tuple(str(item) for item in ([value] if isinstance(value, (str, Path)) else value))
-    if hint is bool:
-        if not isinstance(value, bool):
-            raise TypeError(value)
-        return value
-    if value is None or isinstance(value, bool) or (hint is int and isinstance(value, float)):
+    if value is None or isinstance(value, bool) or hint is bool or (hint is int and isinstance(value, float)):
         raise TypeError(value)
     return hint(value)
 

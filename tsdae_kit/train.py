@@ -25,15 +25,16 @@ from tsdae_kit.training.runs import (
     Run,
     begin_run,
     finish_run,
-    locked,
     plan_run,
     settings_differences,
+    sole_owner,
     trim_metrics,
 )
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 
+    from tsdae_kit.denoising.loss import TSDAELoss
     from tsdae_kit.text.pairs import PreparedCorpus
     from tsdae_kit.training.progress import Progress
     from tsdae_kit.training.trainer import ResumableTrainer
@@ -55,7 +56,7 @@ def adapt(**given: Any) -> Path:
     """
     with show_messages():
         run = plan_run(given)
-        with locked(run.folder), ExitStack() as stack:
+        with sole_owner(run.folder), ExitStack() as stack:
             return _adapt(run, stack)
 
 
@@ -72,7 +73,7 @@ def _adapt(run: Run, stack: ExitStack) -> Path:
     else:
         stack.enter_context(log_file(run.folder / "train.log"))
         _check_data(run, corpus)
-        if record.get("finished_step", -1) >= steps and final.is_dir():
+        if run.resume_from is None and record.get("finished_step", -1) >= steps and final.is_dir():
             logger.info("This run is finished: %s holds step %d.", final, record["finished_step"])
             return final
         checkpoint = choose_checkpoint(run.folder, record["id"], run.resume_from)
@@ -81,18 +82,26 @@ def _adapt(run: Run, stack: ExitStack) -> Path:
         else:
             logger.info("Continuing from %s, step %d of %d.", checkpoint, step_of(checkpoint), steps)
 
+    import torch
+
+    from tsdae_kit.denoising.loss import TSDAELoss
+    from tsdae_kit.training.arguments import training_arguments
     from tsdae_kit.training.models import choose_device, load_encoder
 
     stack.enter_context(quiet_frameworks())
     encoder = load_encoder(str(checkpoint or settings.model), choose_device(settings.device))
     settings = _resolve(settings, encoder, steps)
+    torch.manual_seed(settings.seed)  # the decoder's new weights
+    loss = TSDAELoss(encoder)
+    arguments = training_arguments(settings, encoder.device.type, evaluates=len(corpus.held_out) > 0)
+    arguments.eval_on_start = checkpoint is None and len(corpus.held_out) > 0
+    # From here on nothing is refused any more: the run's folder may appear.
     if record is None:
         record = begin_run(settings, corpus.fingerprint, encoder.max_seq_length)
         stack.enter_context(log_file(run.folder / "train.log"))
+    _introduce(settings, run.settings, corpus, loss, steps)
     trim_metrics(run.folder / METRICS, checkpoint)
-    trainer, progress = _make_trainer(settings, record["id"], corpus, encoder)
-    _introduce(settings, run.settings, corpus, trainer, steps)
-    trainer.args.eval_on_start = checkpoint is None and len(corpus.held_out) > 0
+    trainer, progress = _make_trainer(settings, record["id"], corpus, loss, arguments)
     started = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     encoder.max_seq_length = record["max_length"]  # the base model's: a shorter one was for training only
@@ -125,36 +134,43 @@ def _resolve(settings: TrainSettings, encoder: SentenceTransformer, steps: int) 
     if warmup is None:
         warmup = min(LONGEST_WARMUP, steps // 5)
     if warmup >= steps:
-        raise KitError(f"--decoder-warmup-steps {warmup} leaves the encoder none of {steps} steps. Train longer, or lower it.")
+        raise KitError(
+            f"--decoder-warmup-steps {warmup} leaves the encoder none of {steps} steps. Train longer, or lower it."
+        )
     if precision == "auto":
         precision = "bf16" if encoder.device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
-    limit = getattr(encoder.transformers_model.config, "max_position_embeddings", None) if settings.max_length else None
+    transformer: Any = encoder.transformers_model
+    limit = getattr(transformer.config, "max_position_embeddings", None)
     if limit and settings.max_length and settings.max_length > limit:
-        raise KitError(f"--max-length {settings.max_length} is more than the {limit} tokens that {settings.model} can take.")
+        raise KitError(
+            f"--max-length {settings.max_length} is more than the {limit} tokens that {settings.model} can take."
+        )
     return replace(settings, decoder_warmup_steps=warmup, precision=precision)
 
 
 def _make_trainer(
-    settings: TrainSettings, run_id: str, corpus: PreparedCorpus, encoder: SentenceTransformer
+    settings: TrainSettings,
+    run_id: str,
+    corpus: PreparedCorpus,
+    loss: TSDAELoss,
+    arguments: SentenceTransformerTrainingArguments,
 ) -> tuple[ResumableTrainer, Progress]:
-    import torch
     from transformers import PrinterCallback
 
-    from tsdae_kit.denoising.loss import TSDAELoss
     from tsdae_kit.text.noise import NoiseTransform
-    from tsdae_kit.training.arguments import training_arguments
     from tsdae_kit.training.progress import DecoderWarmup, Progress
     from tsdae_kit.training.trainer import ResumableTrainer
 
+    encoder = loss.encoder
     if settings.max_length is not None:
         encoder.max_seq_length = settings.max_length
-    encoder.model_card_data.generate_widget_examples = False  # it shows a progress bar of its own
-    torch.manual_seed(settings.seed)  # the decoder's new weights
-    loss = TSDAELoss(encoder)
+    # Given here, the examples on the model's card are not looked for, which shows a progress bar of its own.
+    source, *others = corpus.train[:4]["clean"]
+    encoder.model_card_data.widget = [{"source_sentence": source, "sentences": others}]
     progress = Progress(settings.output / METRICS, settings.batch_size * settings.gradient_accumulation_steps)
     trainer = ResumableTrainer(
         model=encoder,
-        args=training_arguments(settings, encoder.device.type, evaluates=len(corpus.held_out) > 0),
+        args=arguments,
         train_dataset=corpus.train.with_transform(NoiseTransform(corpus.noise, settings.fixed_noise)),
         eval_dataset=corpus.held_out if len(corpus.held_out) else None,
         loss=loss,
@@ -166,17 +182,23 @@ def _make_trainer(
 
 
 def _introduce(
-    settings: TrainSettings, asked: TrainSettings, corpus: PreparedCorpus, trainer: ResumableTrainer, steps: int
+    settings: TrainSettings, asked: TrainSettings, corpus: PreparedCorpus, loss: TSDAELoss, steps: int
 ) -> None:
     from tsdae_kit.denoising.loss import count_parameters
 
     differences = settings_differences(asked)
-    logger.info("Adapting %s to %s on %s in %s.", settings.model, settings.data, trainer.args.device, settings.precision)
+    logger.info(
+        "Adapting %s to %s on %s in %s.",
+        settings.model,
+        settings.data,
+        loss.encoder.device,
+        settings.precision,
+    )
     logger.info("Settings that differ from the defaults: %s.", ", ".join(differences) or "none")
     logger.info(
         "Encoder %.1f million weights; the decoder adds %.1f million of its own, needed only for training.",
-        count_parameters(trainer.model.parameters()) / 1e6,
-        count_parameters(trainer.loss.own_parameters().values()) / 1e6,
+        count_parameters(loss.encoder.parameters()) / 1e6,
+        count_parameters(loss.own_parameters().values()) / 1e6,
     )
     logger.info(
         "%s sentences to train on, %s held out; %s steps of %d sentences, the encoder frozen in the first %d.",
@@ -188,7 +210,11 @@ def _introduce(
 def _conclude(final: Path, steps: int, progress: Progress, seconds: float) -> None:
     from tsdae_kit.training.progress import show_duration
 
-    rows = [("steps", f"{steps:,}"), ("time", show_duration(seconds)), ("sentences per second", f"{progress.speed:,.0f}")]
+    rows = [
+        ("steps", f"{steps:,}"),
+        ("time", show_duration(seconds)),
+        ("sentences per second", f"{progress.speed:,.0f}"),
+    ]
     for kind, name in (("loss", "training loss"), ("eval_loss", "held-out loss")):
         if kind in progress.last:
             rows.append((f"{name}, first and last", f"{progress.first[kind]:.4f}  {progress.last[kind]:.4f}"))

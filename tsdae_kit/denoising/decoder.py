@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any, cast
 
 from torch import nn
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
@@ -18,7 +19,7 @@ from tsdae_kit.settings import KitError
 
 
 def make_decoder(encoder: PreTrainedModel, tied: bool) -> PreTrainedModel:
-    """Return a causal language model with cross-attention, whose own weights are the cross-attention and the head.
+    """Return a causal language model with cross-attention; its own weights are the cross-attention and the head.
 
     Args:
         encoder: The transformer inside the sentence encoder; it is left bitwise unchanged.
@@ -32,16 +33,19 @@ def make_decoder(encoder: PreTrainedModel, tied: bool) -> PreTrainedModel:
     config.add_cross_attention = True
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise _no_decoder(config)
-    decoder = _load_or_make(config).to(device=encoder.device, dtype=encoder.dtype)
-    base = decoder.base_model
+    decoder = _load_or_make(config)
+    decoder.to(device=encoder.device, dtype=encoder.dtype)  # type: ignore[call-arg]
+    base: Any = decoder.base_model
     if not any("cross" in name for name, _ in base.named_modules()):
         raise _no_decoder(config)
-    head_is_tied = decoder.get_output_embeddings().weight is base.get_input_embeddings().weight
+    output: Any = decoder.get_output_embeddings()
+    head_is_tied = output.weight is base.get_input_embeddings().weight
     for name, parameter in encoder.named_parameters():
         _set_parameter(base, name, parameter if tied else nn.Parameter(parameter.detach().clone()))
     if head_is_tied:
-        decoder.get_output_embeddings().weight = base.get_input_embeddings().weight
-    return decoder.eval()
+        output.weight = base.get_input_embeddings().weight
+    decoder.eval()
+    return decoder
 
 
 def make_head(decoder: PreTrainedModel) -> nn.Module:
@@ -53,8 +57,10 @@ def _load_or_make(config: PretrainedConfig) -> PreTrainedModel:
     """Return a decoder with the checkpoint's masked-LM head if it has one, else a new head."""
     source = getattr(config, "_name_or_path", "")
     if source and Path(source).is_dir() and any(Path(source).glob("*.safetensors")):
-        return AutoModelForCausalLM.from_pretrained(source, config=config, ignore_mismatched_sizes=True)
-    return AutoModelForCausalLM.from_config(config)
+        decoder = AutoModelForCausalLM.from_pretrained(source, config=config, ignore_mismatched_sizes=True)
+    else:
+        decoder = AutoModelForCausalLM.from_config(config)
+    return cast("PreTrainedModel", decoder)
 
 
 def _set_parameter(base: nn.Module, name: str, parameter: nn.Parameter) -> None:

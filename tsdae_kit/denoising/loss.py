@@ -51,7 +51,7 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
         self.tokenizer_encoder = self.tokenizer_decoder = model.tokenizer
         self.need_retokenization = False
         self.tied = tied
-        self.decoder = make_decoder(transformer, tied)
+        self.decoder: Any = make_decoder(transformer, tied)
         width, wanted = model.get_embedding_dimension(), self.decoder.config.hidden_size
         if width != wanted:
             raise KitError(

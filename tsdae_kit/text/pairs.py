@@ -102,7 +102,9 @@ def load_pairs(folder: Path) -> PreparedCorpus:
     manifest = read_manifest(folder)
     if manifest is None:
         what = "is no prepared data set" if folder.exists() else "does not exist"
-        raise KitError(f"The data folder {folder} {what}. Make one: python -m tsdae_kit.prepare corpus.txt --output {folder}")
+        raise KitError(
+            f"The data folder {folder} {what}. Make one: python -m tsdae_kit.prepare corpus.txt --output {folder}"
+        )
     try:
         pairs = load_from_disk(str(folder))
     except (OSError, ValueError) as error:

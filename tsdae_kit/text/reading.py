@@ -11,7 +11,7 @@ import gzip
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from tsdae_kit.settings import KitError
 
@@ -35,7 +35,7 @@ def find_files(names: Sequence[str]) -> list[Path]:
         elif path.exists():
             matches = [path]
         else:
-            matches = sorted(Path(p) for p in glob.glob(name, recursive=True) if Path(p).is_file())
+            matches = sorted(Path(p) for p in glob.glob(name, recursive=True) if Path(p).is_file())  # noqa: PTH207
             if not matches:
                 problems.append(f"There is no file {name}")
         problems += [f"The file {p} is empty" for p in matches if p.stat().st_size == 0]
@@ -46,7 +46,8 @@ def find_files(names: Sequence[str]) -> list[Path]:
 
 
 def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.name.endswith(".gz") else path.open("rb")
+    # The caller closes it.
+    return cast("IO[bytes]", gzip.open(path) if path.name.endswith(".gz") else path.open("rb"))
 
 
 def read_lines(path: Path, errors: str) -> Iterator[str]:

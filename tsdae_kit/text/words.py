@@ -10,7 +10,7 @@ paper's Treebank tokens through ``span_tokenize``, which needs no download.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 import regex
@@ -21,37 +21,38 @@ _SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar
 _WORD = r"\s*(?:{letter}+(?:['’.]{letter}+|(?<=\d),\d+)*|{single}[^\w\s])"
 # Python's own engine is three times as fast; on ASCII text the two patterns mean the same.
 _ASCII_WORDS = re.compile(_WORD.format(letter=r"\w", single=""), re.ASCII)
-_WORDS = regex.compile(
-    "(?V1)" + _WORD.format(letter=rf"[\w--[{_SPACELESS}]]", single=rf"[{_SPACELESS}]\p{{M}}*|")
-)
+_WORDS = regex.compile("(?V1)" + _WORD.format(letter=rf"[\w--[{_SPACELESS}]]", single=rf"[{_SPACELESS}]\p{{M}}*|"))
 _CHARACTERS = regex.compile(r"\s*\X")
 _SPACELESS_CHARACTER = regex.compile(rf"[{_SPACELESS}\u3000-\u303f\uff00-\uffef]")  # and their punctuation
 
 
 def split_words(text: str) -> list[str]:
     """Return the text's words and punctuation marks, each with the white space before it."""
-    return _ASCII_WORDS.findall(text) if text.isascii() else _WORDS.findall(text)
+    pieces: list[str] = (_ASCII_WORDS if text.isascii() else _WORDS).findall(text)
+    return pieces
 
 
 def split_characters(text: str) -> list[str]:
-    """Return the text's characters as a reader sees them (grapheme clusters), with the white space before each."""
-    return _CHARACTERS.findall(text)
+    """Return the text's characters as a reader sees them (grapheme clusters), with the space before each."""
+    pieces: list[str] = _CHARACTERS.findall(text)
+    return pieces
 
 
 def split_treebank(text: str) -> list[str]:
     """Return nltk's Treebank tokens, cut from the original text, each with the white space before it."""
     pieces, end = [], 0
-    for _, stop in _treebank().span_tokenize(text):
+    for _, stop in _treebank_spans()(text):
         pieces.append(text[end:stop])
         end = stop
     return pieces
 
 
 @lru_cache(maxsize=1)
-def _treebank() -> Callable[..., object]:
+def _treebank_spans() -> Callable[[str], Iterable[tuple[int, int]]]:
     from nltk.tokenize import NLTKWordTokenizer  # imported here: nltk takes half a second, and few need it
 
-    return NLTKWordTokenizer()  # type: ignore[no-any-return]
+    spans: Callable[[str], Iterable[tuple[int, int]]] = NLTKWordTokenizer().span_tokenize
+    return spans
 
 
 SPLITTERS: dict[WordUnit, Callable[[str], list[str]]] = {

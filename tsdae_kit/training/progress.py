@@ -51,9 +51,7 @@ class Progress(TrainerCallback):
         """Start the step's clock."""
         self._step_began = time.monotonic()
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Stop it."""
         self._seconds += time.monotonic() - self._step_began
         self._steps += 1
@@ -110,9 +108,7 @@ class DecoderWarmup(TrainerCallback):
         """Freeze the encoder, unless the run is resumed after the warm-up."""
         self._set(state)
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Let the encoder learn once the warm-up is over."""
         if state.global_step == self.steps:
             self._set(state)

@@ -18,15 +18,21 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from filelock import FileLock, Timeout
-
-from tsdae_kit.folders import remove_partial, write_json
+from tsdae_kit.folders import locked, remove_partial, write_json
 from tsdae_kit.settings import KitError, TrainSettings, flag, make_settings
 from tsdae_kit.training.checkpoints import list_checkpoints, step_of
 
 RECORD = "run.json"
 FINAL = "final"
-_LIBRARIES = ("tsdae_kit", "torch", "transformers", "sentence-transformers", "datasets", "accelerate", "numpy")
+_LIBRARIES = (
+    "tsdae_kit",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "datasets",
+    "accelerate",
+    "numpy",
+)
 
 
 @dataclass(frozen=True)
@@ -159,23 +165,17 @@ def _recorded(settings: TrainSettings) -> dict[str, Any]:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; the lock dies with its owner.
+def sole_owner(folder: Path) -> Iterator[None]:
+    """Hold the run's folder for this process, and clear what a killed one left unfinished in it.
 
     Raises:
         KitError: If another process holds it.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise KitError(f"Another process is running in {folder}. Wait for it, or choose another --output.") from error
-    try:
+    with locked(folder, wait=False) as got:
+        if not got:
+            raise KitError(f"Another process is running in {folder}. Wait for it, or choose another --output.")
         remove_partial(folder)
         yield
-    finally:
-        lock.release()
 
 
 def trim_metrics(path: Path, checkpoint: Path | None) -> None:

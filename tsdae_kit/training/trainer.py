@@ -50,18 +50,20 @@ class ResumableTrainer(SentenceTransformerTrainer):
 
     def _wrap_model(self, model: nn.Module, training: bool = True, dataloader: Any = None) -> nn.Module:
         if training and isinstance(self.loss, nn.Module):
-            # prepare_model returns what it once prepared; a wrapped loss is not wrapped again.
-            return self.model_wrapped if self.model_wrapped is not self.model else self.accelerator.prepare_model(self.loss)
+            if self.model_wrapped is self.model:  # not yet wrapped by an earlier train()
+                wrapped: nn.Module = self.accelerator.prepare_model(self.loss)
+                return wrapped
+            return self.model_wrapped
         return super()._wrap_model(model, training, dataloader)
 
     def compute_loss(
         self,
-        model: nn.Module,
+        model: Any,
         inputs: dict[str, Any],
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Return the loss of a batch, through the wrapped loss in training (as upstream does for the model)."""
+        """Return the loss of a batch, in training through the wrapped loss."""
         if model is self.model or not isinstance(self.loss, nn.Module):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         features, labels = self.collect_features(inputs)
@@ -93,7 +95,7 @@ class ResumableTrainer(SentenceTransformerTrainer):
         return str(self._staging) if self._staging else super()._get_output_dir(trial)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        run, step = Path(self.args.output_dir), self.state.global_step
+        run, step = Path(str(self.args.output_dir)), self.state.global_step
         with new_folder(run / f"checkpoint-{step}") as folder:
             self._staging = folder / "framework"
             try:
@@ -107,40 +109,44 @@ class ResumableTrainer(SentenceTransformerTrainer):
             written.parent.rmdir()
             save_file(own_state(self.loss, self.model), folder / OWN_WEIGHTS)
             checkpoints.seal(folder, self.run_id)
-        protected = {step, self.state.best_global_step or step}
-        checkpoints.rotate(run, self.args.save_total_limit or len(checkpoints.list_checkpoints(run)), protected)
+        if self.args.save_total_limit:
+            checkpoints.rotate(run, self.args.save_total_limit, {step, self.state.best_global_step or step})
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         # No model card for each checkpoint, and no pickle of the arguments, which nothing reads.
-        self.model.save_pretrained(output_dir or self.args.output_dir, create_model_card=False)
+        self.model.save_pretrained(str(output_dir or self.args.output_dir), create_model_card=False)
 
-    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
+    def _load_from_checkpoint(self, checkpoint_path: str) -> None:  # type: ignore[override]  # as the parent's
         super()._load_from_checkpoint(checkpoint_path)
         load_own_state(self.loss, self.model, Path(checkpoint_path) / OWN_WEIGHTS)
 
 
-def own_state(loss: nn.Module, model: nn.Module) -> dict[str, Tensor]:
-    """Return the tensors of ``loss`` that are not the model's, each shared one once, on the CPU."""
+def own_state(loss: nn.Module | dict[str, nn.Module], model: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of a loss, or of several by name, that are not the model's, each once, on the CPU."""
+    loss = _as_module(loss)
     models_own = {id(tensor) for tensor in [*model.parameters(), *model.buffers()]}
     persistent = loss.state_dict(keep_vars=True)
-    own = [(n, p) for n, p in loss.named_parameters() if id(p) not in models_own]
+    own: list[tuple[str, Tensor]] = [(n, p) for n, p in loss.named_parameters() if id(p) not in models_own]
     own += [(n, b) for n, b in loss.named_buffers() if n in persistent and id(b) not in models_own]
     return {name: tensor.detach().cpu().contiguous() for name, tensor in own}
 
 
-def load_own_state(loss: nn.Module, model: nn.Module, path: Path) -> None:
+def load_own_state(loss: nn.Module | dict[str, nn.Module], model: nn.Module, path: Path) -> None:
     """Copy a checkpoint's tensors into the loss, in place.
 
     Raises:
         KitError: If the file does not hold exactly the tensors that this loss has.
     """
     saved, wanted = load_file(path), own_state(loss, model)
-    differing = sorted(
-        name for name in {*saved, *wanted} if name not in saved or name not in wanted or saved[name].shape != wanted[name].shape
-    )  # fmt: skip
-    if differing:
-        raise KitError(f"{path} does not fit this decoder: {', '.join(differing[:5])}. Resume with the run's own settings.")
-    loss.load_state_dict(saved, strict=False)
+    shapes = ({name: tensor.shape for name, tensor in tensors.items()} for tensors in (saved, wanted))
+    if differing := sorted({name for name, _ in set.symmetric_difference(*(set(s.items()) for s in shapes))}):
+        names = ", ".join(differing[:5])
+        raise KitError(f"{path} does not fit this decoder: {names}. Resume with the run's own settings.")
+    _as_module(loss).load_state_dict(saved, strict=False)
+
+
+def _as_module(loss: nn.Module | dict[str, nn.Module]) -> nn.Module:
+    return nn.ModuleDict(loss) if isinstance(loss, dict) else loss
 
 
 class _EpochCallback(TrainerCallback):
@@ -163,7 +169,7 @@ class _EpochCallback(TrainerCallback):
 
 @contextmanager
 def _kept_random_state() -> Iterator[None]:
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002: kept, not used
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng():
         try:
             yield

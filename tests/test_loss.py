@@ -1,0 +1,189 @@
+"""The loss: the library's objective on the library's numbers, with the decoder made from the live encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncoderLoss
+from sentence_transformers.sentence_transformer.modules import Dense, Pooling, StaticEmbedding, Transformer
+from torch import Tensor
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    DistilBertConfig,
+    DistilBertModel,
+    ElectraConfig,
+    ElectraModel,
+    RobertaConfig,
+    RobertaModel,
+)
+
+from tests.conftest import make_sentences, make_tokenizer
+from tsdae_kit import KitError, Noise, TSDAELoss
+
+Load = Callable[[], SentenceTransformer]
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+
+
+def make_batch(model: SentenceTransformer) -> list[dict[str, Tensor]]:
+    clean = make_sentences(8)
+    return [model.preprocess([Noise()(text) for text in clean]), model.preprocess(clean)]
+
+
+def make_model(folder: Path, kind: type, config: object, padding_side: str = "right") -> SentenceTransformer:
+    torch.manual_seed(0)
+    kind(config).save_pretrained(folder)
+    make_tokenizer(padding_side).save_pretrained(folder)
+    return SentenceTransformer(modules=[Transformer(str(folder)), Pooling(32, "mean")], device="cpu")
+
+
+def librarys_loss(model: SentenceTransformer, ours: TSDAELoss) -> DenoisingAutoEncoderLoss:
+    """Return the library's loss over a second model, with exactly our weights."""
+    theirs = DenoisingAutoEncoderLoss(model, tie_encoder_decoder=True)
+    theirs.load_state_dict(ours.state_dict())
+    return theirs
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_loss_and_gradients_are_the_librarys(load_tiny: Load, dtype: torch.dtype) -> None:
+    first, second = load_tiny().to(dtype).eval(), load_tiny().to(dtype).eval()
+    ours = TSDAELoss(first)
+    theirs = librarys_loss(second, ours).to(dtype)
+    a, b = ours(make_batch(first)), theirs(make_batch(second), None)
+    torch.testing.assert_close(a.to(dtype), b, rtol=1e-6, atol=0)
+    a.backward()
+    b.backward()
+    gradients = dict(theirs.named_parameters())
+    compared = 0
+    for name, parameter in ours.named_parameters():
+        expected = gradients[name].grad
+        assert (parameter.grad is None) == (expected is None), name
+        if expected is not None:
+            torch.testing.assert_close(parameter.grad, expected, rtol=1e-4, atol=1e-7)
+            compared += 1
+    assert compared > 40
+
+
+FAMILIES = {
+    "roberta": (
+        RobertaModel,
+        RobertaConfig(vocab_size=60, max_position_embeddings=70, pad_token_id=0, **SIZES),
+    ),
+    "electra": (ElectraModel, ElectraConfig(vocab_size=60, embedding_size=16, **SIZES)),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_families_with_a_decoder_give_the_librarys_loss_too(family: str, tmp_path: Path) -> None:
+    """Their heads are built differently; ours takes everything behind the base model."""
+    kind, config = FAMILIES[family]
+    first, second = (make_model(tmp_path / name, kind, config).eval() for name in ("a", "b"))
+    ours = TSDAELoss(first)
+    theirs = librarys_loss(second, ours)
+    torch.testing.assert_close(ours(make_batch(first)), theirs(make_batch(second), None))
+
+
+def test_constructing_the_loss_leaves_every_embedding_bitwise_unchanged(load_tiny: Load) -> None:
+    """Upstream puts back the weights on disk, so what was adapted in memory is lost (need 5)."""
+    model = load_tiny().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1)
+    before = model.encode(make_sentences(5))
+    TSDAELoss(model)
+    assert (model.encode(make_sentences(5)) == before).all()
+
+
+def test_the_rows_of_added_words_survive(load_tiny: Load) -> None:
+    model = load_tiny()
+    transformer = model.transformers_model
+    transformer.resize_token_embeddings(transformer.config.vocab_size + 3)
+    with torch.no_grad():
+        transformer.get_input_embeddings().weight[-3:] = 7.0
+    loss = TSDAELoss(model)
+    assert (transformer.get_input_embeddings().weight[-3:] == 7.0).all()
+    assert loss.decoder.get_input_embeddings().weight is transformer.get_input_embeddings().weight
+    loss(make_batch(model)).backward()
+
+
+def test_tied_parts_are_one_parameter_and_untied_ones_are_equal_copies(load_tiny: Load) -> None:
+    for tied in (True, False):
+        model = load_tiny()
+        loss = TSDAELoss(model, tied=tied)
+        encoder = dict(model.transformers_model.named_parameters())
+        shared = [n for n, p in loss.decoder.base_model.named_parameters() if n in encoder]
+        assert len(shared) > 30
+        for name, parameter in loss.decoder.base_model.named_parameters():
+            if name in encoder:
+                assert (parameter is encoder[name]) == tied
+                assert torch.equal(parameter, encoder[name])
+        output = loss.decoder.get_output_embeddings().weight
+        assert output is loss.decoder.get_input_embeddings().weight
+
+
+def test_a_masked_language_models_head_is_taken_over(tmp_path: Path) -> None:
+    config = BertConfig(vocab_size=60, **SIZES)
+    model = make_model(tmp_path, BertForMaskedLM, config)
+    trained = BertForMaskedLM.from_pretrained(tmp_path)
+    loss = TSDAELoss(model)
+    assert torch.equal(
+        loss.decoder.cls.predictions.transform.dense.weight, trained.cls.predictions.transform.dense.weight
+    )
+
+
+def test_every_row_sends_a_gradient_to_its_embedding_on_either_side_of_padding(tmp_path: Path) -> None:
+    """Upstream masks the bottleneck by the first column of the source's mask: left-padded rows learn nothing."""
+    gradients = {}
+    for side in ("left", "right"):
+        model = make_model(tmp_path / side, *_bert(), padding_side=side)
+        loss = TSDAELoss(model).eval()
+        source, target = make_batch(model)
+        assert (source["attention_mask"][:, 0] == 0).any() == (side == "left")
+        embeddings = []
+        model.register_forward_hook(lambda _, __, out, kept=embeddings: kept.append(out["sentence_embedding"]))
+        value = loss([source, target])
+        (gradients[side],) = torch.autograd.grad(value, embeddings[0])
+        assert (gradients[side].abs().sum(dim=1) > 0).all()
+
+
+def _bert() -> tuple[type, BertConfig]:
+    from transformers import BertModel
+
+    return BertModel, BertConfig(vocab_size=60, **SIZES)
+
+
+def test_the_decoder_is_causal(load_tiny: Load) -> None:
+    """A change of token t must not change what is predicted before t, or the task could be copied."""
+    loss = TSDAELoss(load_tiny()).eval()
+    ids = torch.randint(5, 50, (1, 9))
+    changed = ids.clone()
+    changed[0, 6] = 4
+    embedding = torch.randn(1, 1, 32)
+    first, second = (loss.decoder(input_ids=i, encoder_hidden_states=embedding).logits for i in (ids, changed))
+    assert torch.equal(first[:, :6], second[:, :6])
+    assert not torch.equal(first[:, 6:], second[:, 6:])
+
+
+def test_models_that_cannot_work_are_refused_in_one_line(tmp_path: Path, load_tiny: Load) -> None:
+    distilbert = make_model(
+        tmp_path,
+        DistilBertModel,
+        DistilBertConfig(vocab_size=60, dim=32, n_layers=1, n_heads=2, hidden_dim=64),
+    )
+    tiny = load_tiny()
+    projected = SentenceTransformer(modules=[*tiny, Dense(32, 16)], device="cpu")
+    static = SentenceTransformer(
+        modules=[StaticEmbedding(make_tokenizer().backend_tokenizer, embedding_dim=32)], device="cpu"
+    )
+    for model, reason in (
+        (distilbert, "'distilbert' has no decoder"),
+        (projected, "16 values"),
+        (static, "StaticEmbedding"),
+    ):
+        with pytest.raises(KitError, match=reason) as raised:
+            TSDAELoss(model)
+        assert "\n" not in str(raised.value)

@@ -1,0 +1,211 @@
+"""Resuming: a run that was interrupted, however often, ends in the same bits as one that was not."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tsdae_kit import KitError, adapt
+from tsdae_kit.training.checkpoints import list_checkpoints, step_of
+from tsdae_kit.training.progress import Progress
+
+STEPS = 27  # 180 sentences in batches of 8: 23 batches an epoch, so the second epoch is reached
+SHORT = {
+    "batch_size": 8,
+    "max_steps": STEPS,
+    "save_steps": 4,
+    "logging_steps": 1,
+    "eval_steps": 10,
+    "learning_rate": 1e-3,
+}
+
+
+class Interrupted(BaseException):
+    """Stands for a kill inside one process."""
+
+
+@contextmanager
+def interrupted_after(step: int) -> Iterator[None]:
+    def stop(self: Progress, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == step:
+            raise Interrupted
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(Progress, "on_step_end", stop)
+        yield
+
+
+def weights(run: Path, step: int = STEPS) -> dict[str, torch.Tensor]:
+    """Return every tensor of encoder and decoder, and the optimizer's moments, at a step."""
+    folder = run / f"checkpoint-{step}"
+    tensors = {f"encoder.{n}": t for n, t in load_file(folder / "model.safetensors").items()}
+    tensors |= {f"loss.{n}": t for n, t in load_file(folder / "loss.safetensors").items()}
+    optimizer = torch.load(folder / "optimizer.pt", weights_only=True)["state"]
+    tensors |= {f"adam.{i}.{n}": t for i, state in optimizer.items() for n, t in state.items()}
+    return tensors
+
+
+def assert_equal_to_the_bit(first: Path, second: Path, step: int = STEPS) -> None:
+    a, b = weights(first, step), weights(second, step)
+    assert a.keys() == b.keys()
+    assert len(a) > 100
+    differing = [name for name in a if not torch.equal(a[name], b[name])]
+    assert not differing, differing[:5]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny_model: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("reference") / "run"
+    adapt(model=str(tiny_model), data=tiny_data, output=run, **SHORT)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("case", "settings", "interruptions"),
+    [
+        ("within an epoch", {}, [6, 14]),
+        ("in the decoder's warm-up", {}, [4]),
+        ("across epochs and at the border", {"save_steps": 23}, [25]),
+        ("two workers", {"workers": 2}, [9]),
+        ("gradient accumulation", {"batch_size": 4, "gradient_accumulation_steps": 2}, [9, 24]),
+        ("fixed noise", {"fixed_noise": True}, [25]),
+        ("schedule with a decay", {"trainer": {"lr_scheduler_type": "cosine", "warmup_steps": 3}}, [9]),
+        ("bf16", {"precision": "bf16"}, [9]),
+    ],
+)
+def test_an_interrupted_run_ends_in_the_same_bits(
+    case: str, settings: dict[str, Any], interruptions: list[int], tiny_model: Path, tiny_data: Path
+) -> None:
+    given = {"model": str(tiny_model), "data": tiny_data, **SHORT, **settings}
+    adapt(output="whole", **given)
+    for step in interruptions:
+        with interrupted_after(step):
+            adapt(output="broken", resume=True, **given)
+    adapt(output="broken", resume=True)
+    assert_equal_to_the_bit(Path("whole"), Path("broken"))
+
+
+def test_noise_and_decoder_really_matter_to_this_comparison(
+    tiny_model: Path, tiny_data: Path, uninterrupted: Path
+) -> None:
+    """The comparison can fail: another seed, and a resume that forgets the decoder, are both seen."""
+    given = {"model": str(tiny_model), "data": tiny_data, **SHORT}
+    adapt(output="other", seed=1, **given)
+    with pytest.raises(AssertionError, match="encoder"):
+        assert_equal_to_the_bit(uninterrupted, Path("other"))
+    with interrupted_after(14):
+        adapt(output="forgetful", **given)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tsdae_kit.training.trainer.load_own_state", lambda *_: None)
+        adapt(output="forgetful", resume=True)
+    with pytest.raises(AssertionError, match="encoder"):
+        assert_equal_to_the_bit(uninterrupted, Path("forgetful"))
+
+
+def _run(given: dict[str, Any]) -> None:
+    multiprocessing.set_start_method("fork", force=True)  # its workers as usual, not by a fork server of their own
+    torch.set_num_threads(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    adapt(**given)
+
+
+def _last_step(run: Path) -> int:
+    try:
+        lines = (run / "metrics.jsonl").read_text().splitlines()
+        return int(json.loads(lines[-1])["step"])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_killed_at_random_moments_ends_in_the_same_bits(
+    workers: int, tiny_model: Path, tiny_data: Path, uninterrupted: Path
+) -> None:
+    """SIGKILL, ten times and more, also in the middle of a save; nothing is done by the dying process."""
+    processes = multiprocessing.get_context("forkserver")
+    # Imported once, so that each start takes a fraction of a second; the children are still killed for real.
+    processes.set_forkserver_preload(["tests.test_resume", "tsdae_kit.training.models", "tsdae_kit.training.trainer",
+                                      "tsdae_kit.denoising.loss", "tsdae_kit.text.pairs"])  # fmt: skip
+    given = {"model": str(tiny_model), "data": tiny_data, "output": Path("run").resolve(), "resume": True}
+    given |= SHORT | {"workers": workers, "save_steps": 2}
+    moment = random.Random(workers)
+    for kill in range(12):
+        process = processes.Process(target=_run, args=(given,))
+        process.start()
+        goal = min(STEPS - 1, 2 * kill + moment.randrange(3))
+        while _last_step(Path("run")) < goal and process.is_alive():
+            time.sleep(0.002)
+        time.sleep(moment.uniform(0, 0.12))  # a step takes some 10 ms, a save some 50
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        while Path(f"/proc/{process.pid}").exists():  # not join(), which waits for its orphaned workers too
+            time.sleep(0.001)
+    last = processes.Process(target=_run, args=(given,))
+    last.start()
+    last.join()
+    assert last.exitcode == 0
+    assert_equal_to_the_bit(uninterrupted, Path("run"))
+    steps = [
+        json.loads(line)["step"] for line in Path("run/metrics.jsonl").read_text().splitlines() if '"loss"' in line
+    ]
+    assert steps == list(range(1, STEPS + 1))
+    assert not list(Path("run").glob(".*.partial"))
+
+
+def test_a_longer_run_by_resuming_is_the_longer_run(tiny_model: Path, tiny_data: Path, uninterrupted: Path) -> None:
+    given = {"model": str(tiny_model), "data": tiny_data, **SHORT, "decoder_warmup_steps": STEPS // 5}
+    adapt(output="run", **{**given, "max_steps": 13})
+    adapt(output="run", resume=True, max_steps=STEPS)
+    assert_equal_to_the_bit(uninterrupted, Path("run"))
+
+
+def test_how_often_is_evaluated_saved_and_logged_does_not_change_the_run(
+    tiny_model: Path, tiny_data: Path, uninterrupted: Path
+) -> None:
+    given = {"model": str(tiny_model), "data": tiny_data, **SHORT}
+    adapt(output="run", **{**given, "eval_steps": 3, "logging_steps": 7, "save_steps": 5, "max_steps": 11,
+                           "decoder_warmup_steps": STEPS // 5})  # fmt: skip
+    adapt(output="run", resume=True, eval_steps=100, save_steps=9, save_total_limit=1, max_steps=STEPS)
+    assert_equal_to_the_bit(uninterrupted, Path("run"))
+    assert [step_of(path) for path in list_checkpoints(Path("run"))] == [STEPS]
+
+
+def test_a_run_folder_can_be_moved_and_resumed_there(tiny_model: Path, tiny_data: Path, uninterrupted: Path) -> None:
+    with interrupted_after(14):
+        adapt(output="here", model=str(tiny_model), data=tiny_data, **SHORT)
+    Path("here").rename("there")
+    adapt(output="there", resume=True)
+    assert_equal_to_the_bit(uninterrupted, Path("there"))
+
+
+def test_a_checkpoint_can_be_named(tiny_model: Path, tiny_data: Path, uninterrupted: Path) -> None:
+    with interrupted_after(14):
+        adapt(output="run", model=str(tiny_model), data=tiny_data, **SHORT)
+    adapt(resume=Path("run/checkpoint-8"))
+    assert_equal_to_the_bit(uninterrupted, Path("run"))
+    with pytest.raises(KitError, match=r"no such folder\. In run there are: checkpoint-27"):
+        adapt(resume=Path("run/checkpoint-99"))
+
+
+def test_a_damaged_newest_checkpoint_costs_only_its_own_steps(
+    tiny_model: Path, tiny_data: Path, uninterrupted: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with interrupted_after(14):
+        adapt(output="run", model=str(tiny_model), data=tiny_data, **SHORT)
+    Path("run/checkpoint-12/optimizer.pt").unlink()
+    adapt(output="run", resume=True)
+    assert "Passing over checkpoint-12: optimizer.pt is missing" in caplog.text
+    assert "Continuing from run/checkpoint-8" in caplog.text
+    assert_equal_to_the_bit(uninterrupted, Path("run"))

@@ -1,0 +1,243 @@
+"""train: the run's folder, what a person sees, what is refused, and the model that comes out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from tests.conftest import make_sentences
+from tsdae_kit import KitError, adapt, prepare_corpus
+from tsdae_kit.train import main
+
+SHORT: dict[str, Any] = {"batch_size": 16, "max_steps": 6, "save_steps": 3, "logging_steps": 2}
+
+
+def train(tiny_model: Path, tiny_data: Path, **given: Any) -> Path:
+    return adapt(**{"model": str(tiny_model), "data": tiny_data, "output": "run", **SHORT, **given})
+
+
+def run_module(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONWARNINGS": "default"}
+    environment.pop("PYTEST_CURRENT_TEST", None)
+    return subprocess.run(
+        [sys.executable, "-m", f"tsdae_kit.{command}", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+
+
+def test_the_run_folder_holds_exactly_what_the_design_names(tiny_model: Path, tiny_data: Path) -> None:
+    train(tiny_model, tiny_data)
+    assert {path.name for path in Path("run").iterdir()} == {
+        "run.json", "train.log", "metrics.jsonl", "checkpoint-3", "checkpoint-6", "final",
+    }  # fmt: skip
+    metrics = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    assert [(m["step"], "eval_loss" in m) for m in metrics] == [
+        (0, True),
+        (2, False),
+        (4, False),
+        (6, False),
+        (6, True),
+    ]
+    record = json.loads(Path("run/run.json").read_text())
+    assert record["finished_step"] == 6
+    assert record["settings"]["decoder_warmup_steps"] == 1
+
+
+def test_training_lowers_the_held_out_loss(tiny_model: Path, tiny_data: Path) -> None:
+    train(tiny_model, tiny_data, max_steps=60, learning_rate=3e-3, decoder_learning_rate=3e-3)
+    losses = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines() if "eval_loss" in line]
+    assert losses[-1]["eval_loss"] < 0.8 * losses[0]["eval_loss"]
+
+
+def test_the_final_model_is_plain_and_keeps_the_base_models_modules(tiny_model: Path, tiny_data: Path) -> None:
+    final = train(tiny_model, tiny_data, max_length=12)
+    code = (
+        "import sys; sys.modules['tsdae_kit'] = None\n"
+        "from sentence_transformers import SentenceTransformer\n"
+        f"model = SentenceTransformer({str(final)!r}, device='cpu')\n"
+        "assert model.encode('the doctor treats a rash').shape == (32,)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    base, adapted = (SentenceTransformer(str(path), device="cpu") for path in (tiny_model, final))
+    assert [type(module) for module in adapted] == [type(module) for module in base]
+    assert adapted[1].get_config_dict() == base[1].get_config_dict()
+    assert adapted.max_seq_length == base.max_seq_length
+    weights = dict(base.named_parameters())
+    changed = [name for name, p in adapted.named_parameters() if not torch.equal(p, weights[name])]
+    assert len(changed) > 0.9 * len([name for name in weights if "pooler" not in name])
+
+
+def test_the_encoder_stays_as_it_is_while_the_decoder_warms_up(tiny_model: Path, tiny_data: Path) -> None:
+    train(tiny_model, tiny_data, decoder_warmup_steps=3)
+    base, warm, late = (
+        dict(SentenceTransformer(str(path), device="cpu").named_parameters())
+        for path in (tiny_model, Path("run/checkpoint-3"), Path("run/checkpoint-6"))
+    )
+    assert all(torch.equal(p, base[name]) for name, p in warm.items())
+    assert not all(torch.equal(p, base[name]) for name, p in late.items())
+
+
+def test_a_new_run_starts_from_a_trained_models_folder(tiny_model: Path, tiny_data: Path) -> None:
+    final = train(tiny_model, tiny_data)
+    again = train(final, tiny_data, output="more", decoder_warmup_steps=5, learning_rate=1e-12)
+    text = make_sentences(3)
+    first, second = (SentenceTransformer(str(path), device="cpu").encode(text) for path in (final, again))
+    assert second == pytest.approx(first, abs=1e-5)
+    assert json.loads(Path("more/run.json").read_text())["id"] != json.loads(Path("run/run.json").read_text())["id"]
+
+
+def test_resume_starts_where_there_is_nothing_and_a_finished_run_says_so(
+    tiny_model: Path, tiny_data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One command for a job script that a scheduler starts again and again."""
+    train(tiny_model, tiny_data, resume=True)
+    assert "No run in run yet: starting at step 0." in caplog.text
+    before = {p: p.stat().st_mtime_ns for p in Path("run").rglob("*") if p.name != "train.log" and p.is_file()}
+    train(tiny_model, tiny_data, resume=True)
+    assert "This run is finished" in caplog.text
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(
+    tiny_model: Path, tiny_data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(tiny_model, tiny_data)
+    for path in ("run/checkpoint-3", "run/checkpoint-6", "run/final"):
+        shutil.rmtree(path)
+    train(tiny_model, tiny_data, resume=True)
+    assert "No checkpoint in run yet: starting at step 0." in caplog.text
+    assert len(Path("run/metrics.jsonl").read_text().splitlines()) == 5
+
+
+def test_a_folder_in_use_names_both_ways_out_and_stays_as_it_is(tiny_model: Path, tiny_data: Path) -> None:
+    train(tiny_model, tiny_data)
+    before = {p: p.stat().st_mtime_ns for p in Path("run").rglob("*")}
+    with pytest.raises(KitError, match=r"--resume .* --overwrite"):
+        train(tiny_model, tiny_data)
+    assert {p: p.stat().st_mtime_ns for p in Path("run").rglob("*")} == before
+    old = json.loads(Path("run/run.json").read_text())["id"]
+    train(tiny_model, tiny_data, overwrite=True)
+    assert json.loads(Path("run/run.json").read_text())["id"] != old
+
+
+def test_overwrite_deletes_nothing_before_the_new_run_can_begin(tiny_model: Path, tiny_data: Path) -> None:
+    final = train(tiny_model, tiny_data)
+    with pytest.raises(KitError, match="no-such-model"):
+        train(tiny_model, tiny_data, overwrite=True, model="no-such-model")
+    assert final.is_dir()
+
+
+def test_a_folder_that_holds_no_run_is_never_touched(tiny_model: Path, tiny_data: Path) -> None:
+    Path("thesis").mkdir()
+    Path("thesis/chapter.tex").touch()
+    for flags in ({}, {"overwrite": True}, {"resume": True}):
+        with pytest.raises(KitError, match=r"holds no run \(chapter\.tex\)"):
+            train(tiny_model, tiny_data, output="thesis", **flags)
+    assert [p.name for p in Path("thesis").iterdir()] == ["chapter.tex"]
+
+
+def test_settings_that_contradict_the_record_are_refused_with_both_values(tiny_model: Path, tiny_data: Path) -> None:
+    train(tiny_model, tiny_data)
+    with pytest.raises(KitError) as raised:
+        adapt(output="run", resume=True, seed=7, batch_size=4, max_steps=9)
+    assert "--seed is 7, but the run was started with 42" in str(raised.value)
+    assert "--batch-size is 4, but the run was started with 16" in str(raised.value)
+    assert "max-steps" not in str(raised.value)
+
+
+def test_another_corpus_is_refused_on_resume(tiny_model: Path, tiny_data: Path) -> None:
+    train(tiny_model, tiny_data)
+    Path("c.txt").write_text("\n".join(make_sentences(50)))
+    with pytest.raises(KitError, match=r"has the fingerprint .*, but the run was started on"):
+        adapt(output="run", resume=True, data=prepare_corpus(files=["c.txt"], output="other"), max_steps=9)
+
+
+def test_two_processes_can_not_run_in_one_folder_and_the_lock_dies_with_its_owner(
+    tiny_model: Path, tiny_data: Path
+) -> None:
+    """The owner's forked children (a DataLoader's workers) outlive it here, and must not keep the lock."""
+    code = (
+        "import os, sys, time\nfrom pathlib import Path\nfrom tsdae_kit.folders import locked\n"
+        "with locked(Path('run'), wait=False) as got:\n"
+        "    child = os.fork()\n"
+        "    if child: print(got, child, flush=True)\n"
+        "    time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        got, child = owner.stdout.readline().split()
+        assert got == "True"
+        with pytest.raises(KitError, match="Another process is running in run"):
+            train(tiny_model, tiny_data)
+        owner.kill()
+        owner.wait()
+        train(tiny_model, tiny_data)
+        os.kill(int(child), 9)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"data": "nowhere"}, "The data folder nowhere does not exist"),
+        ({"data": "."}, "is no prepared data set"),
+        ({"model": "no/such-model"}, "'no/such-model' is neither a folder nor in the hub's cache"),
+        ({"model": "empty"}, "The folder holds no model"),
+        ({"epochs": 1}, "--epochs and --max-steps both"),
+        ({"device": "cuda:7"}, "'cuda:7' cannot be used"),
+        ({"decoder_warmup_steps": 6}, "leaves the encoder none of 6 steps"),
+        ({"max_length": 1000}, "is more than the 64 tokens"),
+        ({"trainer": ["save_steps=4", "learning=3", "x"]}, "a flag of its own.*no training argument.*not KEY=VALUE"),
+        ({"trainer": ["lr_scheduler_type=sine"]}, "The trainer refuses its arguments"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_leaves_no_run(
+    given: dict[str, Any], message: str, tiny_model: Path, tiny_data: Path
+) -> None:
+    Path("empty").mkdir()
+    with pytest.raises(KitError, match=message) as raised:
+        train(tiny_model, tiny_data, **given)
+    assert "\n" not in str(raised.value)
+    assert not Path("run").exists()
+
+
+def test_a_mistake_ends_the_command_with_one_line_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--data", "nowhere"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_two_lines_of_the_readme_work_on_a_hundred_lines() -> None:
+    """The real model, the real commands; nothing of the frameworks' load reports, bars or warnings is shown."""
+    Path("corpus.txt").write_text("\n".join(make_sentences(100)))
+    prepared = run_module("prepare", "corpus.txt")
+    assert (prepared.returncode, prepared.stderr) == (0, "")
+    for expected in ("No run in runs/tsdae yet", "This run is finished"):
+        trained = run_module("train", "--resume")
+        assert (trained.returncode, trained.stderr) == (0, "")
+        assert expected in trained.stdout
+        assert not any(word in trained.stdout for word in ("MISSING", "UNEXPECTED", "LOAD REPORT", "it/s]", "Warning"))
+    assert SentenceTransformer("runs/tsdae/final", device="cpu").encode("a test").shape == (384,)
+
+
+def test_messages_go_through_logging_that_a_program_has_set_up(
+    tiny_model: Path, tiny_data: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.INFO, "tsdae_kit"):
+        train(tiny_model, tiny_data)
+    assert "held-out loss" in caplog.text
+    assert "held-out loss" in Path("run/train.log").read_text()
+    assert capsys.readouterr().out == ""
