@@ -15,6 +15,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
+from tsdae_kit.console import quiet_frameworks
 from tsdae_kit.settings import KitError
 
 
@@ -57,7 +58,8 @@ def _load_or_make(config: PretrainedConfig) -> PreTrainedModel:
     """Return a decoder with the checkpoint's masked-LM head if it has one, else a new head."""
     source = getattr(config, "_name_or_path", "")
     if source and Path(source).is_dir() and any(Path(source).glob("*.safetensors")):
-        decoder = AutoModelForCausalLM.from_pretrained(source, config=config, ignore_mismatched_sizes=True)
+        with quiet_frameworks():  # the load report calls every weight that training is about to make missing
+            decoder = AutoModelForCausalLM.from_pretrained(source, config=config, ignore_mismatched_sizes=True)
     else:
         decoder = AutoModelForCausalLM.from_config(config)
     return cast("PreTrainedModel", decoder)

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Sets everything up, adapts the embedded model to the sample text, and shows what changed.
+# Killed half-way, run it again: it continues where it was.
+set -euo pipefail
+source "$(dirname "$0")/environment.sh"
+started=$SECONDS
+
+$python -m tsdae_kit.prepare data/health/corpus.txt.gz --output data/prepared
+# A short run for two CPU cores; without --max-steps it is one pass over the text.
+$python -m tsdae_kit.train --data data/prepared --output runs/quickstart --max-steps 100 --save-steps 50 --eval-steps 100 --resume
+$python scripts/show_change.py all-MiniLM-L6-v2 runs/quickstart/final \
+    --corpus data/health/corpus.txt.gz --pairs data/health/pairs_test.tsv
+echo "Quick start: $((SECONDS - started)) seconds of work."
