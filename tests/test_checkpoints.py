@@ -80,12 +80,20 @@ def test_another_runs_checkpoint_is_not_ours() -> None:
 
 def test_rotation_goes_by_step_and_spares_what_is_protected() -> None:
     run = make_run(9, 10, 100, 20)
-    rotate(run, 2, protected={9})
+    rotate(run, "a-run", 2, protected={9})
     assert [path.name for path in list_checkpoints(run)] == [
         "checkpoint-100",
         "checkpoint-20",
         "checkpoint-9",
     ]
+
+
+def test_nothing_is_deleted_while_the_newest_does_not_read_back(caplog: pytest.LogCaptureFixture) -> None:
+    run = make_run(1, 2, 3)
+    flip_a_bit(run / "checkpoint-3" / "model.safetensors")
+    rotate(run, "a-run", 1, protected=set())
+    assert len(list_checkpoints(run)) == 3
+    assert "does not read back" in caplog.text
 
 
 def test_a_folder_appears_whole_or_not_at_all() -> None:

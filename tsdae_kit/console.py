@@ -35,10 +35,15 @@ def show_messages() -> Iterator[None]:
             logger.removeHandler(handler)
 
 
+class _LogFile(logging.FileHandler):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        """Write nothing: a full disk must not end a run, and the screen has the line."""
+
+
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """Add our messages, with the time of each, to the end of a file."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s"))
     logger.addHandler(handler)
     try:
@@ -92,3 +97,17 @@ def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = ()) -> str:
     if header:
         shown.insert(1, "-" * len(shown[0]))
     return "\n".join(shown)
+
+
+def show_duration(seconds: float) -> str:
+    """Return ``1h02m``, ``3m20s`` or ``12s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes:02}m"
+    return f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
+
+
+def show_bytes(count: float) -> str:
+    """Return ``310 MB`` or ``1.2 GB``, in powers of ten as disks are sold."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -23,6 +23,10 @@ class KitError(Exception):
     """Something the user can mend: shown as one line, exit code 2, no traceback."""
 
 
+class RunStopped(Exception):  # noqa: N818  # the run is well, and waits to be resumed
+    """A signal ended the run, after a checkpoint: one line, exit code 75 (EX_TEMPFAIL), for a scheduler to requeue."""
+
+
 def option(default: Any, help_text: str, *, may_change: bool = False, recorded: bool = True) -> Any:
     """Return a dataclass field that also describes its flag.
 
@@ -97,6 +101,9 @@ class TrainSettings:
     workers: int = option(0, "processes that make batches", may_change=True)
     seed: int = option(42, "decides the order of the data, dropout and new weights")
     device: str | None = option(None, "cpu, cuda, mps (default: the best there is)")
+    on_save_error: Literal["continue", "stop"] = option(
+        "continue", "when a checkpoint cannot be saved: go on with a warning, or stop", may_change=True
+    )
     report_to: str = option("none", "tensorboard, wandb, trackio, mlflow or none", may_change=True)
     trainer: tuple[str, ...] = option((), "KEY=VALUE: any other SentenceTransformerTrainingArguments field; repeatable")
     resume: bool | Path = option(
@@ -244,9 +251,19 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def run_command(prog: str, command: Callable[[], object]) -> None:
-    """Run a stage's command; a ``KitError`` becomes one line on standard error and exit code 2."""
+    """Run a stage's command; what the user can mend becomes one line on standard error and exit code 2."""
     try:
         command()
     except KitError as error:
-        sys.stderr.write(f"{prog}: {error}\n")
-        sys.exit(2)
+        fault, code = str(error), 2
+    except RunStopped as stop:
+        fault, code = str(stop), 75
+    except OSError as error:
+        if error.errno is None:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        fault, code = f"{where}{error.strerror}. Check the place's permissions and free space.", 2
+    else:
+        return
+    sys.stderr.write(f"{prog}: {fault}\n")
+    sys.exit(code)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -16,14 +17,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tsdae_kit.console import log_file, quiet_frameworks, show_messages, table
+from tsdae_kit.console import log_file, quiet_frameworks, show_bytes, show_duration, show_messages, table
 from tsdae_kit.folders import new_folder
-from tsdae_kit.settings import KitError, TrainSettings, parse_arguments, run_command
+from tsdae_kit.settings import KitError, RunStopped, TrainSettings, parse_arguments, run_command
 from tsdae_kit.training.runs import (
     FINAL,
     RECORD,
     Run,
     begin_run,
+    check_unchanged,
     finish_run,
     plan_run,
     settings_differences,
@@ -61,55 +63,84 @@ def adapt(**given: Any) -> Path:
 
 
 def _adapt(run: Run, stack: ExitStack) -> Path:
+    """Decide where the run stands, and train what is left of it."""
     from tsdae_kit.text.pairs import load_pairs
     from tsdae_kit.training.checkpoints import choose_checkpoint, step_of
 
-    corpus, settings, record, checkpoint = load_pairs(run.settings.data), run.settings, run.record, None
-    final = run.folder / FINAL
-    steps = _count_steps(settings, len(corpus.train))
-    if record is None:
-        if settings.resume:
+    corpus, final, checkpoint = load_pairs(run.settings.data), run.folder / FINAL, None
+    steps = _count_steps(run.settings, len(corpus.train))
+    if run.record is None:
+        if run.settings.resume:
             logger.info("No run in %s yet: starting at step 0.", run.folder)
+        return _train(run, corpus, checkpoint, steps, stack)
+    stack.enter_context(log_file(run.folder / "train.log"))
+    check_unchanged(run, corpus.fingerprint)
+    if run.resume_from is None and run.record.get("finished_step", -1) >= steps and final.is_dir():
+        logger.info("This run is finished: %s holds step %d.", final, run.record["finished_step"])
+        return final
+    checkpoint = choose_checkpoint(run.folder, run.record["id"], run.resume_from)
+    if checkpoint is None:
+        logger.info("No checkpoint in %s yet: starting at step 0.", run.folder)
     else:
-        stack.enter_context(log_file(run.folder / "train.log"))
-        _check_data(run, corpus)
-        if run.resume_from is None and record.get("finished_step", -1) >= steps and final.is_dir():
-            logger.info("This run is finished: %s holds step %d.", final, record["finished_step"])
-            return final
-        checkpoint = choose_checkpoint(run.folder, record["id"], run.resume_from)
-        if checkpoint is None:
-            logger.info("No checkpoint in %s yet: starting at step 0.", run.folder)
-        else:
-            logger.info("Continuing from %s, step %d of %d.", checkpoint, step_of(checkpoint), steps)
+        logger.info("Continuing from %s, step %d of %d.", checkpoint, step_of(checkpoint), steps)
+    return _train(run, corpus, checkpoint, steps, stack)
 
+
+def _train(run: Run, corpus: PreparedCorpus, checkpoint: Path | None, steps: int, stack: ExitStack) -> Path:
     import torch
 
     from tsdae_kit.denoising.loss import TSDAELoss
     from tsdae_kit.training.arguments import training_arguments
+    from tsdae_kit.training.checkpoints import step_of
     from tsdae_kit.training.models import choose_device, load_encoder
+    from tsdae_kit.training.progress import Progress
 
     stack.enter_context(quiet_frameworks())
-    encoder = load_encoder(str(checkpoint or settings.model), choose_device(settings.device))
-    settings = _resolve(settings, encoder, steps)
+    encoder = load_encoder(str(checkpoint or run.settings.model), choose_device(run.settings.device))
+    settings = _resolve(run.settings, encoder, steps)
     torch.manual_seed(settings.seed)  # the decoder's new weights
     loss = TSDAELoss(encoder)
     arguments = training_arguments(settings, encoder.device.type, evaluates=len(corpus.held_out) > 0)
-    arguments.eval_on_start = checkpoint is None and len(corpus.held_out) > 0
+    _check_space(settings, loss)
     # From here on nothing is refused any more: the run's folder may appear.
+    record = run.record
     if record is None:
         record = begin_run(settings, corpus.fingerprint, encoder.max_seq_length)
         stack.enter_context(log_file(run.folder / "train.log"))
     _introduce(settings, run.settings, corpus, loss, steps)
-    trim_metrics(run.folder / METRICS, checkpoint)
-    trainer, progress = _make_trainer(settings, record["id"], corpus, loss, arguments)
+    evaluated = trim_metrics(run.folder / METRICS, checkpoint)
+    begin = step_of(checkpoint) if checkpoint else 0
+    arguments.eval_on_start = len(corpus.held_out) > 0 and begin % settings.eval_steps == 0 and begin not in evaluated
+    progress = Progress(run.folder / METRICS, settings.batch_size * settings.gradient_accumulation_steps)
     started = time.monotonic()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if begin < steps:  # killed between the last checkpoint and the final model, it needs no more training
+        trainer = _make_trainer(settings, record["id"], corpus, loss, arguments)
+        _run_trainer(trainer, progress, checkpoint)
     encoder.max_seq_length = record["max_length"]  # the base model's: a shorter one was for training only
-    with new_folder(final) as folder:
+    with new_folder(run.folder / FINAL) as folder:
         encoder.save_pretrained(str(folder))
     finish_run(settings, record, steps)
-    _conclude(final, steps, progress, time.monotonic() - started)
-    return final
+    _conclude(run.folder / FINAL, steps, progress, time.monotonic() - started)
+    return run.folder / FINAL
+
+
+def _run_trainer(trainer: ResumableTrainer, progress: Progress, checkpoint: Path | None) -> None:
+    """Train to the end, or until a signal; then the state is saved and RunStopped raised."""
+    from tsdae_kit.training.signals import EvaluationStopped, StopOnSignal
+
+    stop = StopOnSignal()
+    trainer.add_callback(progress)
+    trainer.add_callback(stop)
+    with stop.listening():
+        try:
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        except EvaluationStopped:
+            logger.info("The evaluation was broken off; it is done when the run is resumed.")
+    if stop.received and trainer.state.global_step < trainer.state.max_steps:
+        raise RunStopped(
+            f"Stopped by {stop.received} after step {trainer.state.global_step} of {trainer.state.max_steps}. "
+            f"Continue with --resume --output {trainer.args.output_dir}."
+        )
 
 
 def _count_steps(settings: TrainSettings, sentences: int) -> int:
@@ -118,12 +149,23 @@ def _count_steps(settings: TrainSettings, sentences: int) -> int:
     return settings.max_steps or math.ceil(settings.epochs * per_epoch)
 
 
-def _check_data(run: Run, corpus: PreparedCorpus) -> None:
-    if run.record is not None and run.record["data"] != corpus.fingerprint:
+def _check_space(settings: TrainSettings, loss: TSDAELoss) -> None:
+    """Say what the checkpoints will take, and refuse to begin where not even one fits beside the final model."""
+    from tsdae_kit.denoising.loss import count_parameters
+
+    parent = next(path for path in [settings.output, *settings.output.absolute().parents] if path.is_dir())
+    free = shutil.disk_usage(parent).free
+    encoder = 4 * count_parameters(loss.encoder.parameters())
+    one = 3 * 4 * count_parameters(loss.parameters())  # the weights and Adam's two moments, in float32
+    wanted = (settings.save_total_limit + 1) * one + encoder
+    logger.info("A checkpoint takes about %s, the whole run %s; %s are free.", *map(show_bytes, (one, wanted, free)))
+    if free < one + encoder:
         raise KitError(
-            f"{run.settings.data} has the fingerprint {corpus.fingerprint}, but the run was started on "
-            f"{run.record['data']}. Pass the run's own data, or start a new run with another --output."
+            f"{settings.output} needs {show_bytes(one + encoder)} at least for a checkpoint and the model, and "
+            f"{show_bytes(free)} are free. Make room, or choose another --output."
         )
+    if free < wanted:
+        logger.warning("!!! The disk may fill up during the run; lower --save-total-limit or make room.")
 
 
 def _resolve(settings: TrainSettings, encoder: SentenceTransformer, steps: int) -> TrainSettings:
@@ -154,12 +196,12 @@ def _make_trainer(
     corpus: PreparedCorpus,
     loss: TSDAELoss,
     arguments: SentenceTransformerTrainingArguments,
-) -> tuple[ResumableTrainer, Progress]:
+) -> ResumableTrainer:
     from transformers import PrinterCallback
 
     from tsdae_kit.text.noise import NoiseTransform
-    from tsdae_kit.training.progress import DecoderWarmup, Progress
     from tsdae_kit.training.trainer import ResumableTrainer
+    from tsdae_kit.training.warmup import DecoderWarmup
 
     encoder = loss.encoder
     if settings.max_length is not None:
@@ -167,18 +209,18 @@ def _make_trainer(
     # Given here, the examples on the model's card are not looked for, which shows a progress bar of its own.
     source, *others = corpus.train[:4]["clean"]
     encoder.model_card_data.widget = [{"source_sentence": source, "sentences": others}]
-    progress = Progress(settings.output / METRICS, settings.batch_size * settings.gradient_accumulation_steps)
     trainer = ResumableTrainer(
         model=encoder,
         args=arguments,
         train_dataset=corpus.train.with_transform(NoiseTransform(corpus.noise, settings.fixed_noise)),
         eval_dataset=corpus.held_out if len(corpus.held_out) else None,
         loss=loss,
-        callbacks=[progress, DecoderWarmup(encoder, settings.decoder_warmup_steps or 0)],
+        callbacks=[DecoderWarmup(encoder, settings.decoder_warmup_steps or 0)],
         run_id=run_id,
+        on_save_error=settings.on_save_error,
     )
     trainer.remove_callback(PrinterCallback)
-    return trainer, progress
+    return trainer
 
 
 def _introduce(
@@ -208,8 +250,6 @@ def _introduce(
 
 
 def _conclude(final: Path, steps: int, progress: Progress, seconds: float) -> None:
-    from tsdae_kit.training.progress import show_duration
-
     rows = [
         ("steps", f"{steps:,}"),
         ("time", show_duration(seconds)),

@@ -106,8 +106,21 @@ def choose_checkpoint(run: Path, run_id: str, wanted: Path | None = None) -> Pat
     return None
 
 
-def rotate(run: Path, limit: int, protected: set[int]) -> None:
-    """Delete the oldest checkpoints beyond ``limit``, by step; those whose step is ``protected`` stay."""
-    for path in list_checkpoints(run)[limit:]:
-        if step_of(path) not in protected:
-            shutil.rmtree(path, ignore_errors=True)
+def rotate(run: Path, run_id: str, limit: int, protected: set[int]) -> None:
+    """Delete the oldest checkpoints beyond ``limit``, by step, once the newest has been read back and matches.
+
+    Args:
+        run: The run's folder.
+        run_id: The run's id, for the check.
+        limit: How many to keep.
+        protected: Steps whose checkpoints stay in any case.
+    """
+    present = list_checkpoints(run)
+    surplus = [path for path in present[limit:] if step_of(path) not in protected]
+    if not surplus:
+        return
+    if fault := find_fault(present[0], run_id):
+        logger.warning("!!! %s does not read back as written (%s): older checkpoints are kept.", present[0].name, fault)
+        return
+    for path in surplus:
+        shutil.rmtree(path, ignore_errors=True)

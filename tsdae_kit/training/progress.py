@@ -8,19 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from tsdae_kit.console import show_duration
+
 logger = logging.getLogger("tsdae_kit")
-
-
-def show_duration(seconds: float) -> str:
-    """Return ``1h02m``, ``3m20s`` or ``12s``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h{minutes:02}m"
-    return f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
 
 
 class Progress(TrainerCallback):
@@ -73,8 +65,11 @@ class Progress(TrainerCallback):
             self.first.setdefault(kind, logs[kind])
             self.last[kind] = logs[kind]
         entry = {"step": state.global_step, **logs, "sentences_per_second": round(self.speed, 1)}
-        with self.metrics.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(entry) + "\n")
+        try:
+            with self.metrics.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(entry) + "\n")
+        except OSError as error:  # a full disk must not end the run
+            logger.warning("!!! %s could not be written: %s.", self.metrics, error.strerror)
         place = f"step {state.global_step:>{len(str(state.max_steps))}}/{state.max_steps}"
         if "loss" in logs:
             left = (state.max_steps - state.global_step) * self._seconds / max(self._steps, 1)
@@ -84,39 +79,3 @@ class Progress(TrainerCallback):
             )  # fmt: skip
         else:
             logger.info("%s  held-out loss %.4f", place, logs["eval_loss"])
-
-
-class DecoderWarmup(TrainerCallback):
-    """Freezes the encoder for the first steps, while the decoder's new weights learn.
-
-    Cross-attention and, for most sentence encoders, the head begin at random; their first gradients
-    would go through the encoder and tear down what it knows. The weights are frozen, not given a
-    learning rate of zero, so that the optimizer gathers no state for them and backward is cheaper.
-    """
-
-    def __init__(self, encoder: nn.Module, steps: int) -> None:
-        self.steps = steps
-        self._parameters = [p for p in encoder.parameters() if p.requires_grad]
-
-    def _set(self, state: TrainerState) -> None:
-        for parameter in self._parameters:
-            parameter.requires_grad_(state.global_step >= self.steps)
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Freeze the encoder, unless the run is resumed after the warm-up."""
-        self._set(state)
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Let the encoder learn once the warm-up is over."""
-        if state.global_step == self.steps:
-            self._set(state)
-            logger.info("The decoder is warmed up: from step %d on the encoder learns too.", self.steps)
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Leave the encoder as it was found."""
-        for parameter in self._parameters:
-            parameter.requires_grad_(True)

@@ -8,6 +8,7 @@ trained model is a new run in a new folder, and needs nothing here.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ from tsdae_kit.folders import locked, remove_partial, write_json
 from tsdae_kit.settings import KitError, TrainSettings, flag, make_settings
 from tsdae_kit.training.checkpoints import list_checkpoints, step_of
 
+logger = logging.getLogger("tsdae_kit")
 RECORD = "run.json"
 FINAL = "final"
 _LIBRARIES = (
@@ -178,13 +180,40 @@ def sole_owner(folder: Path) -> Iterator[None]:
         yield
 
 
-def trim_metrics(path: Path, checkpoint: Path | None) -> None:
-    """Drop the lines of steps that will be done again, so that each step is in ``metrics.jsonl`` once."""
+def check_unchanged(run: Run, fingerprint: str) -> None:
+    """Compare what a resumed run was started with: other data is refused, other libraries are said.
+
+    Raises:
+        KitError: If the prepared data is not the one of the record.
+    """
+    record = run.record or {}
+    if record["data"] != fingerprint:
+        raise KitError(
+            f"{run.settings.data} has the fingerprint {fingerprint}, but the run was started on {record['data']}. "
+            "Pass the run's own data, or start a new run with another --output."
+        )
+    today = {name: version(name) for name in _LIBRARIES}
+    changed = [
+        f"{name} {then}, now {today[name]}" for name, then in record["versions"].items() if then != today.get(name)
+    ]
+    if changed:
+        logger.warning("The run was started with %s: it may not end in the same bits.", "; ".join(changed))
+
+
+def trim_metrics(path: Path, checkpoint: Path | None) -> set[int]:
+    """Drop the lines of steps that will be done again, so that each step is in ``metrics.jsonl`` once.
+
+    Returns:
+        The steps whose evaluation is in what is left.
+    """
+    evaluated = set()
     if path.exists():
         step = step_of(checkpoint) if checkpoint else 0
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-        kept = [line for line in lines if json.loads(line)["step"] <= step and (checkpoint or False)]
+        kept = [line for line in lines if json.loads(line)["step"] <= step] if checkpoint else []
+        evaluated = {json.loads(line)["step"] for line in kept if "eval_loss" in line}
         path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    return evaluated
 
 
 def settings_differences(settings: TrainSettings) -> list[str]:

@@ -11,14 +11,16 @@ Three things are changed, each through a method the framework calls:
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformerTrainer
 from torch import Tensor, nn
@@ -27,7 +29,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from tsdae_kit.folders import new_folder
 from tsdae_kit.settings import KitError
 from tsdae_kit.training import checkpoints
+from tsdae_kit.training.signals import EvaluationStopped
 
+logger = logging.getLogger("tsdae_kit")
 OWN_WEIGHTS = "loss.safetensors"
 
 
@@ -36,12 +40,16 @@ class ResumableTrainer(SentenceTransformerTrainer):
 
     Attributes:
         run_id: Written into each checkpoint; one of another run is refused.
+        on_save_error: Whether training goes on (``continue``) when a checkpoint cannot be saved.
     """
 
-    def __init__(self, *args: Any, run_id: str = "", **kwargs: Any) -> None:
-        """Take the parent's arguments and the run's id."""
+    def __init__(
+        self, *args: Any, run_id: str = "", on_save_error: Literal["continue", "stop"] = "continue", **kwargs: Any
+    ) -> None:
+        """Take the parent's arguments, the run's id and what a failed save means."""
         super().__init__(*args, **kwargs)
         self.run_id = run_id
+        self.on_save_error = on_save_error
         self._staging: Path | None = None
         self._order: Any = None  # the training data's batch sampler
         self.add_callback(_EpochCallback(self))
@@ -85,8 +93,13 @@ class ResumableTrainer(SentenceTransformerTrainer):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Evaluate, and leave the random state as it was: how often it is done must not change the run."""
-        with _kept_random_state():
-            result: dict[str, float] = super().evaluate(*args, **kwargs)
+        try:
+            with _kept_random_state():
+                result: dict[str, float] = super().evaluate(*args, **kwargs)
+        except EvaluationStopped:
+            if self.state.global_step:
+                self._save_checkpoint(self.model, None)
+            raise
         return result
 
     # The checkpoint is whole.
@@ -95,7 +108,22 @@ class ResumableTrainer(SentenceTransformerTrainer):
         return str(self._staging) if self._staging else super()._get_output_dir(trial)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        try:
+            self._save_whole(model, trial)
+        except (OSError, RuntimeError, SafetensorError) as error:  # what torch and safetensors raise on a full disk
+            reason = str(error).strip().splitlines()[0]
+            run = self.args.output_dir
+            fault = f"The checkpoint of step {self.state.global_step} could not be saved in {run}: {reason}"
+            if self.on_save_error == "stop":
+                raise KitError(f"{fault}. Make room, then --resume.") from error
+            logger.warning(
+                "!!! %s. Training goes on; until a save succeeds, a kill loses the steps since the last.", fault
+            )
+
+    def _save_whole(self, model: nn.Module, trial: Any) -> None:
         run, step = Path(str(self.args.output_dir)), self.state.global_step
+        if not run.is_dir():
+            raise FileNotFoundError(f"the folder {run} is gone; was it moved or deleted?")
         with new_folder(run / f"checkpoint-{step}") as folder:
             self._staging = folder / "framework"
             try:
@@ -110,7 +138,9 @@ class ResumableTrainer(SentenceTransformerTrainer):
             save_file(own_state(self.loss, self.model), folder / OWN_WEIGHTS)
             checkpoints.seal(folder, self.run_id)
         if self.args.save_total_limit:
-            checkpoints.rotate(run, self.args.save_total_limit, {step, self.state.best_global_step or step})
+            checkpoints.rotate(
+                run, self.run_id, self.args.save_total_limit, {step, self.state.best_global_step or step}
+            )
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         # No model card for each checkpoint, and no pickle of the arguments, which nothing reads.

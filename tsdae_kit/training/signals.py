@@ -1,0 +1,79 @@
+"""Stops a run on SIGTERM, SIGINT or SIGUSR1: the step is finished, a checkpoint saved, the run ends.
+
+The framework's own mechanism (``enable_jit_checkpoint``) knows SIGTERM alone, does not look during an
+evaluation, and may save in the middle of a step, whose random numbers are drawn by then: a run resumed
+from that does not end in the same bits. So the signal only leaves a note here, which is read where the
+state is whole: at the end of a step, after a save, between the batches of an evaluation.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class EvaluationStopped(Exception):  # noqa: N818  # not an error
+    """Ends an evaluation early; the trainer saves and ends the run."""
+
+
+class StopOnSignal(TrainerCallback):
+    """Ends the run at the next moment at which its state is whole.
+
+    Attributes:
+        received: The signal's name, once there was one.
+    """
+
+    def __init__(self) -> None:
+        self.received: str | None = None
+        self._owner = os.getpid()
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals over in this block (in the main thread; elsewhere Python does not allow it)."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._owner:
+            return  # a worker, forked with this handler: its batches are still needed
+        if self.received:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(self._owner, number)
+        self.received = signal.Signals(number).name
+        # Not through logging, whose buffers the signal may have interrupted.
+        os.write(2, b"Stopping after this step; the same signal again stops at once.\n")
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Save now and stop; an evaluation that is due is done when the run is resumed."""
+        if self.received:
+            control.should_save = True
+            control.should_evaluate = False
+            control.should_training_stop = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Stop without another step if the signal came during the save."""
+        if self.received:
+            control.should_training_stop = True
+
+    def on_prediction_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Break an evaluation off."""
+        if self.received:
+            raise EvaluationStopped

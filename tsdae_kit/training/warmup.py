@@ -1,0 +1,47 @@
+"""The first part of a run: the decoder learns alone."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+logger = logging.getLogger("tsdae_kit")
+
+
+class DecoderWarmup(TrainerCallback):
+    """Freezes the encoder for the first steps, while the decoder's new weights learn.
+
+    Cross-attention and, for most sentence encoders, the head begin at random; their first gradients
+    would go through the encoder and tear down what it knows. The weights are frozen, not given a
+    learning rate of zero, so that the optimizer gathers no state for them and backward is cheaper.
+    """
+
+    def __init__(self, encoder: nn.Module, steps: int) -> None:
+        self.steps = steps
+        self._parameters = [p for p in encoder.parameters() if p.requires_grad]
+
+    def _set(self, state: TrainerState) -> None:
+        for parameter in self._parameters:
+            parameter.requires_grad_(state.global_step >= self.steps)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Freeze the encoder, unless the run is resumed after the warm-up."""
+        self._set(state)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Let the encoder learn once the warm-up is over."""
+        if state.global_step == self.steps:
+            self._set(state)
+            logger.info("The decoder is warmed up: from step %d on the encoder learns too.", self.steps)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Leave the encoder as it was found."""
+        for parameter in self._parameters:
+            parameter.requires_grad_(True)
