@@ -13,6 +13,7 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.evaluation import BinaryClassificationEvaluator
 
+from tsdae_kit.console import quiet_frameworks
 from tsdae_kit.training.models import choose_device, load_encoder
 
 QUERIES = ("What are the symptoms of high blood pressure?", "The gene changes are passed on in families.")
@@ -37,7 +38,8 @@ def main() -> None:
     with gzip.open(options.corpus, "rt", encoding="utf-8") as stream:
         texts = [line.strip() for line, _ in zip(stream, range(SEARCHED), strict=False)]
     for name in options.models:
-        model = load_encoder(name, choose_device(None))
+        with quiet_frameworks():
+            model = load_encoder(name, choose_device(None))
         print(f"\n{name}: average precision on {options.pairs.name} {average_precision(model, options.pairs):.1f}")
         scores = model.similarity(model.encode(list(QUERIES)), model.encode(texts))
         for query, row in zip(QUERIES, scores, strict=True):

@@ -22,7 +22,7 @@ from transformers import (
     RobertaModel,
 )
 
-from tests.conftest import make_sentences, make_tokenizer
+from tests.tiny import make_sentences, make_tokenizer
 from tsdae_kit import KitError, Noise, TSDAELoss
 
 Load = Callable[[], SentenceTransformer]
@@ -34,7 +34,7 @@ def make_batch(model: SentenceTransformer) -> list[dict[str, Tensor]]:
     return [model.preprocess([Noise()(text) for text in clean]), model.preprocess(clean)]
 
 
-def make_model(folder: Path, kind: type, config: object, padding_side: str = "right") -> SentenceTransformer:
+def make_encoder(folder: Path, kind: type, config: object, padding_side: str = "right") -> SentenceTransformer:
     torch.manual_seed(0)
     kind(config).save_pretrained(folder)
     make_tokenizer(padding_side).save_pretrained(folder)
@@ -81,7 +81,7 @@ FAMILIES = {
 def test_other_families_with_a_decoder_give_the_librarys_loss_too(family: str, tmp_path: Path) -> None:
     """Their heads are built differently; ours takes everything behind the base model."""
     kind, config = FAMILIES[family]
-    first, second = (make_model(tmp_path / name, kind, config).eval() for name in ("a", "b"))
+    first, second = (make_encoder(tmp_path / name, kind, config).eval() for name in ("a", "b"))
     ours = TSDAELoss(first)
     theirs = librarys_loss(second, ours)
     torch.testing.assert_close(ours(make_batch(first)), theirs(make_batch(second), None))
@@ -127,7 +127,7 @@ def test_tied_parts_are_one_parameter_and_untied_ones_are_equal_copies(load_tiny
 
 def test_a_masked_language_models_head_is_taken_over(tmp_path: Path) -> None:
     config = BertConfig(vocab_size=60, **SIZES)
-    model = make_model(tmp_path, BertForMaskedLM, config)
+    model = make_encoder(tmp_path, BertForMaskedLM, config)
     trained = BertForMaskedLM.from_pretrained(tmp_path)
     loss = TSDAELoss(model)
     assert torch.equal(
@@ -139,7 +139,7 @@ def test_every_row_sends_a_gradient_to_its_embedding_on_either_side_of_padding(t
     """Upstream masks the bottleneck by the first column of the source's mask: left-padded rows learn nothing."""
     gradients = {}
     for side in ("left", "right"):
-        model = make_model(tmp_path / side, *_bert(), padding_side=side)
+        model = make_encoder(tmp_path / side, *_bert(), padding_side=side)
         loss = TSDAELoss(model).eval()
         source, target = make_batch(model)
         assert (source["attention_mask"][:, 0] == 0).any() == (side == "left")
@@ -169,7 +169,7 @@ def test_the_decoder_is_causal(load_tiny: Load) -> None:
 
 
 def test_models_that_cannot_work_are_refused_in_one_line(tmp_path: Path, load_tiny: Load) -> None:
-    distilbert = make_model(
+    distilbert = make_encoder(
         tmp_path,
         DistilBertModel,
         DistilBertConfig(vocab_size=60, dim=32, n_layers=1, n_heads=2, hidden_dim=64),

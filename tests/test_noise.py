@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from tests.conftest import make_sentences
+from tests.tiny import make_sentences
 from tsdae_kit import Noise, NoiseTransform
 from tsdae_kit.settings import WordUnit
 from tsdae_kit.text import words

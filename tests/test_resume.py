@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import random
 import signal
 import time
@@ -14,22 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
+from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, finish, last_step, send, start
 from tsdae_kit import KitError, adapt
 from tsdae_kit.training.checkpoints import list_checkpoints, step_of
 from tsdae_kit.training.progress import Progress
-
-STEPS = 27  # 180 sentences in batches of 8: 23 batches an epoch, so the second epoch is reached
-SHORT = {
-    "batch_size": 8,
-    "max_steps": STEPS,
-    "save_steps": 4,
-    "logging_steps": 1,
-    "eval_steps": 10,
-    "learning_rate": 1e-3,
-}
 
 
 class Interrupted(BaseException):
@@ -45,24 +32,6 @@ def interrupted_after(step: int) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr(Progress, "on_step_end", stop)
         yield
-
-
-def weights(run: Path, step: int = STEPS) -> dict[str, torch.Tensor]:
-    """Return every tensor of encoder and decoder, and the optimizer's moments, at a step."""
-    folder = run / f"checkpoint-{step}"
-    tensors = {f"encoder.{n}": t for n, t in load_file(folder / "model.safetensors").items()}
-    tensors |= {f"loss.{n}": t for n, t in load_file(folder / "loss.safetensors").items()}
-    optimizer = torch.load(folder / "optimizer.pt", weights_only=True)["state"]
-    tensors |= {f"adam.{i}.{n}": t for i, state in optimizer.items() for n, t in state.items()}
-    return tensors
-
-
-def assert_equal_to_the_bit(first: Path, second: Path, step: int = STEPS) -> None:
-    a, b = weights(first, step), weights(second, step)
-    assert a.keys() == b.keys()
-    assert len(a) > 100
-    differing = [name for name in a if not torch.equal(a[name], b[name])]
-    assert not differing, differing[:5]
 
 
 @pytest.fixture(scope="module")
@@ -114,48 +83,22 @@ def test_noise_and_decoder_really_matter_to_this_comparison(
         assert_equal_to_the_bit(uninterrupted, Path("forgetful"))
 
 
-def _run(given: dict[str, Any]) -> None:
-    multiprocessing.set_start_method("fork", force=True)  # its workers as usual, not by a fork server of their own
-    torch.set_num_threads(1)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    adapt(**given)
-
-
-def _last_step(run: Path) -> int:
-    try:
-        lines = (run / "metrics.jsonl").read_text().splitlines()
-        return int(json.loads(lines[-1])["step"])
-    except (OSError, IndexError, ValueError):
-        return 0
-
-
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_killed_at_random_moments_ends_in_the_same_bits(
     workers: int, tiny_model: Path, tiny_data: Path, uninterrupted: Path
 ) -> None:
     """SIGKILL, ten times and more, also in the middle of a save; nothing is done by the dying process."""
-    processes = multiprocessing.get_context("forkserver")
-    # Imported once, so that each start takes a fraction of a second; the children are still killed for real.
-    processes.set_forkserver_preload(["tests.test_resume", "tsdae_kit.training.models", "tsdae_kit.training.trainer",
-                                      "tsdae_kit.denoising.loss", "tsdae_kit.text.pairs"])  # fmt: skip
     given = {"model": str(tiny_model), "data": tiny_data, "output": Path("run").resolve(), "resume": True}
     given |= SHORT | {"workers": workers, "save_steps": 2}
     moment = random.Random(workers)
     for kill in range(12):
-        process = processes.Process(target=_run, args=(given,))
-        process.start()
+        process = start(given)
         goal = min(STEPS - 1, 2 * kill + moment.randrange(3))
-        while _last_step(Path("run")) < goal and process.is_alive():
+        while last_step(Path("run")) < goal and process.is_alive():
             time.sleep(0.002)
         time.sleep(moment.uniform(0, 0.12))  # a step takes some 10 ms, a save some 50
-        assert process.pid is not None
-        os.kill(process.pid, signal.SIGKILL)
-        while Path(f"/proc/{process.pid}").exists():  # not join(), which waits for its orphaned workers too
-            time.sleep(0.001)
-    last = processes.Process(target=_run, args=(given,))
-    last.start()
-    last.join()
-    assert last.exitcode == 0
+        send(process, signal.SIGKILL)
+    finish(start(given))
     assert_equal_to_the_bit(uninterrupted, Path("run"))
     steps = [
         json.loads(line)["step"] for line in Path("run/metrics.jsonl").read_text().splitlines() if '"loss"' in line

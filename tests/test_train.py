@@ -15,7 +15,7 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from tests.conftest import make_sentences
+from tests.tiny import make_sentences
 from tsdae_kit import KitError, adapt, prepare_corpus
 from tsdae_kit.train import main
 

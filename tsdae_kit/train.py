@@ -117,8 +117,7 @@ def _train(run: Run, corpus: PreparedCorpus, checkpoint: Path | None, steps: int
         trainer = _make_trainer(settings, record["id"], corpus, loss, arguments)
         _run_trainer(trainer, progress, checkpoint)
     encoder.max_seq_length = record["max_length"]  # the base model's: a shorter one was for training only
-    with new_folder(run.folder / FINAL) as folder:
-        encoder.save_pretrained(str(folder))
+    _write_final(run.folder / FINAL, encoder)
     finish_run(settings, record, steps)
     _conclude(run.folder / FINAL, steps, progress, time.monotonic() - started)
     return run.folder / FINAL
@@ -141,6 +140,16 @@ def _run_trainer(trainer: ResumableTrainer, progress: Progress, checkpoint: Path
             f"Stopped by {stop.received} after step {trainer.state.global_step} of {trainer.state.max_steps}. "
             f"Continue with --resume --output {trainer.args.output_dir}."
         )
+
+
+def _write_final(final: Path, encoder: SentenceTransformer) -> None:
+    from safetensors import SafetensorError
+
+    try:
+        with new_folder(final) as folder:
+            encoder.save_pretrained(str(folder))
+    except (OSError, SafetensorError) as error:
+        raise KitError(f"{final} could not be written ({error}). Make room, then --resume writes it.") from error
 
 
 def _count_steps(settings: TrainSettings, sentences: int) -> int:

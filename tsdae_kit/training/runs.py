@@ -151,7 +151,7 @@ def begin_run(settings: TrainSettings, fingerprint: str, max_length: int | None)
         "settings": _recorded(settings),
         "data": fingerprint,
         "max_length": max_length,
-        "versions": {name: version(name) for name in _LIBRARIES},
+        "versions": _environment(),
     }
     write_json(settings.output / RECORD, record)
     return record
@@ -160,6 +160,13 @@ def begin_run(settings: TrainSettings, fingerprint: str, max_length: int | None)
 def finish_run(settings: TrainSettings, record: Mapping[str, Any], steps: int) -> None:
     """Note in the record that the final model stands for this many steps."""
     write_json(settings.output / RECORD, {**record, "settings": _recorded(settings), "finished_step": steps})
+
+
+def _environment() -> dict[str, str]:
+    """Return what else decides the bits: the libraries' versions, and into how many threads sums are split."""
+    import torch
+
+    return {name: version(name) for name in _LIBRARIES} | {"threads": str(torch.get_num_threads())}
 
 
 def _recorded(settings: TrainSettings) -> dict[str, Any]:
@@ -192,7 +199,7 @@ def check_unchanged(run: Run, fingerprint: str) -> None:
             f"{run.settings.data} has the fingerprint {fingerprint}, but the run was started on {record['data']}. "
             "Pass the run's own data, or start a new run with another --output."
         )
-    today = {name: version(name) for name in _LIBRARIES}
+    today = _environment()
     changed = [
         f"{name} {then}, now {today[name]}" for name, then in record["versions"].items() if then != today.get(name)
     ]

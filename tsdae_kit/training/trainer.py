@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import random
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from sentence_transformers import SentenceTransformerTrainer
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from tsdae_kit.console import show_bytes
 from tsdae_kit.folders import new_folder
 from tsdae_kit.settings import KitError
 from tsdae_kit.training import checkpoints
@@ -111,9 +113,9 @@ class ResumableTrainer(SentenceTransformerTrainer):
         try:
             self._save_whole(model, trial)
         except (OSError, RuntimeError, SafetensorError) as error:  # what torch and safetensors raise on a full disk
-            reason = str(error).strip().splitlines()[0]
-            run = self.args.output_dir
-            fault = f"The checkpoint of step {self.state.global_step} could not be saved in {run}: {reason}"
+            run, reason = Path(str(self.args.output_dir)), str(error).strip().splitlines()[0]
+            room = f", {show_bytes(shutil.disk_usage(run).free)} free" if run.is_dir() else ""
+            fault = f"The checkpoint of step {self.state.global_step} could not be saved in {run} ({reason}{room})"
             if self.on_save_error == "stop":
                 raise KitError(f"{fault}. Make room, then --resume.") from error
             logger.warning(

@@ -1,0 +1,276 @@
+"""What happens when: signals, full disks, folders that vanish, changed libraries."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.test_checkpoints import DAMAGES
+from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, finish, last_step, send, start
+from tsdae_kit import KitError, adapt
+from tsdae_kit.settings import RunStopped, run_command
+from tsdae_kit.training import checkpoints
+from tsdae_kit.training import trainer as trainer_module
+from tsdae_kit.training.checkpoints import find_fault, list_checkpoints, step_of
+from tsdae_kit.training.progress import Progress
+from tsdae_kit.training.trainer import ResumableTrainer
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tiny_model: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("reference") / "run"
+    adapt(model=str(tiny_model), data=tiny_data, output=run, **SHORT)
+    return run
+
+
+@pytest.fixture
+def given(tiny_model: Path, tiny_data: Path) -> dict[str, Any]:
+    return {"model": str(tiny_model), "data": tiny_data, "output": Path("run").resolve(), "resume": True, **SHORT}
+
+
+def at_step(patch: pytest.MonkeyPatch, step: int, action: Any) -> None:
+    """Do something to the run from outside, in the middle of it."""
+    on_step_begin = Progress.on_step_begin
+
+    def act(self: Progress, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == step:
+            action()
+        on_step_begin(self, args, state, control, **kwargs)
+
+    patch.setattr(Progress, "on_step_begin", act)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_signal_ends_the_run_whole_with_code_75(
+    number: signal.Signals, workers: int, given: dict[str, Any], uninterrupted: Path
+) -> None:
+    process = start({**given, "save_steps": 1000, "workers": workers})
+    while last_step(Path("run")) < 8:
+        time.sleep(0.002)
+    send(process, number)
+    process.join()
+    assert process.exitcode == 75
+    (saved,) = list_checkpoints(Path("run"))
+    assert 8 <= step_of(saved) < STEPS
+    finish(start(given))
+    assert_equal_to_the_bit(uninterrupted, Path("run"))
+
+
+def test_a_second_signal_stops_at_once_and_leaves_no_half_checkpoint(
+    given: dict[str, Any], uninterrupted: Path
+) -> None:
+    process = start({**given, "save_steps": 9}, slow_save=1.0)
+    while not Path("run/.checkpoint-9.partial/manifest.json").exists():
+        time.sleep(0.002)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGTERM)
+    time.sleep(0.1)
+    assert process.is_alive()
+    send(process, signal.SIGTERM)
+    process.join()
+    assert process.exitcode == -signal.SIGTERM
+    assert list_checkpoints(Path("run")) == []
+    finish(start(given))
+    assert_equal_to_the_bit(uninterrupted, Path("run"))
+
+
+def test_a_signal_during_a_save_adds_no_step(
+    given: dict[str, Any], uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seal = checkpoints.seal
+
+    def interrupted_seal(folder: Path, run_id: str) -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        seal(folder, run_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "seal", interrupted_seal)
+        with pytest.raises(RunStopped, match=f"Stopped by SIGUSR1 after step 4 of {STEPS}"):
+            adapt(**given)
+    assert [path.name for path in list_checkpoints(Path("run"))] == ["checkpoint-4"]
+    adapt(**given)
+    assert_equal_to_the_bit(uninterrupted, Path("run"))
+
+
+def test_a_signal_breaks_an_evaluation_off_which_is_then_done_on_resume(
+    given: dict[str, Any], uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prediction_step = ResumableTrainer.prediction_step
+
+    def interrupted(self: ResumableTrainer, *args: Any, **kwargs: Any) -> Any:
+        if self.state.global_step == 10:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return prediction_step(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ResumableTrainer, "prediction_step", interrupted)
+        with pytest.raises(RunStopped, match="after step 10"):
+            adapt(**given)
+    adapt(**given)
+    assert_equal_to_the_bit(uninterrupted, Path("run"))
+    metrics, expected = (
+        [{k: m[k] for k in ("step", "loss", "eval_loss") if k in m} for m in map(json.loads, lines)]
+        for lines in ((run / "metrics.jsonl").read_text().splitlines() for run in (Path("run"), uninterrupted))
+    )
+    assert metrics == expected
+
+
+def test_a_stopped_run_is_one_line_and_code_75(capsys: pytest.CaptureFixture[str]) -> None:
+    def stopped() -> None:
+        raise RunStopped("Stopped by SIGTERM.")
+
+    with pytest.raises(SystemExit) as ended:
+        run_command("prog", stopped)
+    assert ended.value.code == 75
+    assert capsys.readouterr().err == "prog: Stopped by SIGTERM.\n"
+
+
+def test_every_file_of_a_checkpoint_in_turn_damaged_is_noticed(uninterrupted: Path) -> None:
+    whole = uninterrupted / f"checkpoint-{STEPS}"
+    run_id = json.loads((uninterrupted / "run.json").read_text())["id"]
+    assert find_fault(whole, run_id) is None
+    files = [path.relative_to(whole) for path in whole.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    for name in files:
+        for damage in DAMAGES:
+            shutil.copytree(whole, "copy")
+            damage(Path("copy") / name)
+            assert find_fault(Path("copy"), run_id) is not None, (name, damage)
+            shutil.rmtree("copy")
+
+
+def test_nothing_of_a_checkpoint_needs_a_pickle_that_runs_code(uninterrupted: Path) -> None:
+    checkpoint = uninterrupted / f"checkpoint-{STEPS}"
+    pickles = [*checkpoint.rglob("*.pt"), *checkpoint.rglob("*.pth")]
+    assert {path.name for path in pickles} == {"optimizer.pt", "scheduler.pt", "rng_state.pth"}
+    with torch.serialization.safe_globals([]):
+        for path in pickles[:1]:
+            torch.load(path, weights_only=True)
+    assert {p.suffix for p in checkpoint.rglob("*") if p.is_file()} == {".json", ".safetensors", ".pt", ".pth"}
+
+
+def test_the_optimizers_state_of_shared_weights_is_stored_once(uninterrupted: Path) -> None:
+    checkpoint = uninterrupted / f"checkpoint-{STEPS}"
+    state = torch.load(checkpoint / "optimizer.pt", weights_only=True)["state"]
+    moments = sum(s["exp_avg"].numel() for s in state.values())
+    weights = sum((checkpoint / name).stat().st_size / 4 for name in ("model.safetensors", "loss.safetensors"))
+    assert moments < weights
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("PytorchStreamWriter failed writing file")]
+)
+def test_a_save_that_fails_leaves_nothing_and_the_run_goes_on(
+    error: Exception, given: dict[str, Any], uninterrupted: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    save_file = trainer_module.save_file
+
+    def full(tensors: Any, path: Path) -> None:
+        if "checkpoint-8" in str(path):
+            path.write_bytes(b"the first part")
+            raise error
+        save_file(tensors, path)
+
+    monkeypatch.setattr(trainer_module, "save_file", full)
+    adapt(**{**given, "save_total_limit": 10})
+    assert "The checkpoint of step 8 could not be saved" in caplog.text
+    assert [step_of(p) for p in list_checkpoints(Path("run"))] == [27, 24, 20, 16, 12, 4]
+    assert_equal_to_the_bit(uninterrupted, Path("run"))
+    with pytest.raises(KitError, match=r"step 8 could not be saved in .*Make room, then --resume"):
+        adapt(**{**given, "output": "strict", "on_save_error": "stop"})
+    assert [step_of(p) for p in list_checkpoints(Path("strict"))] == [4]
+    assert not list(Path("strict").glob(".*.partial"))
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A disk for four checkpoints of the tiny model."""
+    place = Path("disk").resolve()
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_disk_that_fills_up_costs_no_saved_step(
+    small_disk: Path, given: dict[str, Any], uninterrupted: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    run = small_disk / "run"
+    with monkeypatch.context() as patch:
+        at_step(patch, 10, lambda: (small_disk / "others").write_bytes(bytes(shutil.disk_usage(small_disk).free)))
+        with pytest.raises(KitError, match=r"final could not be written \(.*No space left"):
+            adapt(**{**given, "output": run})
+    assert "could not be saved" in caplog.text
+    assert list_checkpoints(run)[0].name == "checkpoint-8"
+    (small_disk / "others").unlink()
+    adapt(**{**given, "output": run})
+    assert_equal_to_the_bit(uninterrupted, run)
+
+
+def test_a_disk_that_is_too_small_is_refused_before_the_first_step(
+    given: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100_000))
+    with pytest.raises(KitError, match=r"needs \d MB at least .* 0 MB are free"):
+        adapt(**given)
+    assert not Path("run").exists()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
+    adapt(**given)
+    assert "The disk may fill up" in caplog.text
+
+
+def test_a_folder_that_vanishes_does_not_cost_the_model(
+    given: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        at_step(patch, 6, lambda: shutil.rmtree("run"))
+        final = adapt(**given)
+    assert "is gone; was it moved or deleted?" in caplog.text
+    assert (final / "model.safetensors").is_file()
+
+
+def test_a_folder_that_is_moved_under_the_run_is_resumed_at_its_new_place(
+    given: dict[str, Any], uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        at_step(patch, 14, lambda: Path("run").rename("moved"))
+        adapt(**given)
+    adapt(**{**given, "output": "moved"})
+    assert_equal_to_the_bit(uninterrupted, Path("moved"))
+
+
+def test_other_libraries_than_at_the_start_are_said(given: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    adapt(**given)
+    record = json.loads(Path("run/run.json").read_text())
+    record["versions"]["torch"] = "1.0"
+    Path("run/run.json").write_text(json.dumps(record))
+    adapt(**{**given, "max_steps": STEPS + 1})
+    assert "The run was started with torch 1.0, now " in caplog.text
+
+
+def test_killed_between_the_last_checkpoint_and_the_final_model_it_takes_no_further_step(
+    given: dict[str, Any], uninterrupted: Path
+) -> None:
+    adapt(**given)
+    before = Path("run/final/model.safetensors").read_bytes()
+    shutil.rmtree("run/final")
+    adapt(**given)
+    assert Path("run/final/model.safetensors").read_bytes() == before
+    assert_equal_to_the_bit(uninterrupted, Path("run"))
