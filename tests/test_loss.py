@@ -156,6 +156,13 @@ def _bert() -> tuple[type, BertConfig]:
     return BertModel, BertConfig(vocab_size=60, **SIZES)
 
 
+def test_in_training_the_encoder_drops_out_and_the_decoder_does_not(load_tiny: Load) -> None:
+    """As in the library, whose trainer never sets the decoder's mode."""
+    loss = TSDAELoss(load_tiny()).train()
+    assert loss.encoder.training
+    assert not any(module.training for module in loss.decoder.modules())
+
+
 def test_the_decoder_is_causal(load_tiny: Load) -> None:
     """A change of token t must not change what is predicted before t, or the task could be copied."""
     loss = TSDAELoss(load_tiny()).eval()

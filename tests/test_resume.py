@@ -120,9 +120,21 @@ def test_how_often_is_evaluated_saved_and_logged_does_not_change_the_run(
     given = {"model": str(tiny_model), "data": tiny_data, **SHORT}
     adapt(output="run", **{**given, "eval_steps": 3, "logging_steps": 7, "save_steps": 5, "max_steps": 11,
                            "decoder_warmup_steps": STEPS // 5})  # fmt: skip
-    adapt(output="run", resume=True, eval_steps=100, save_steps=9, save_total_limit=1, max_steps=STEPS)
+    Path("run/.checkpoint-99.partial").mkdir()  # as a killed process leaves it
+    adapt(output="run", resume=True, eval_steps=100, save_steps=9, save_total_limit=4, max_steps=STEPS)
     assert_equal_to_the_bit(uninterrupted, Path("run"))
-    assert [step_of(path) for path in list_checkpoints(Path("run"))] == [STEPS]
+    assert [step_of(path) for path in list_checkpoints(Path("run"))] == [27, 18, 11, 10]
+    assert not Path("run/.checkpoint-99.partial").exists()
+
+
+def test_each_epoch_trains_on_noise_of_its_own(tiny_model: Path, tiny_data: Path, uninterrupted: Path) -> None:
+    """With fixed noise the first epoch is the same, bit by bit, and the second is not."""
+    given = {"model": str(tiny_model), "data": tiny_data, **SHORT, "save_steps": 23}
+    adapt(output="fresh", **given)
+    adapt(output="fixed", fixed_noise=True, **given)
+    assert_equal_to_the_bit(Path("fresh"), Path("fixed"), step=23)
+    with pytest.raises(AssertionError, match="encoder"):
+        assert_equal_to_the_bit(Path("fresh"), Path("fixed"))
 
 
 def test_a_run_folder_can_be_moved_and_resumed_there(tiny_model: Path, tiny_data: Path, uninterrupted: Path) -> None:

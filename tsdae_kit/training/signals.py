@@ -21,6 +21,15 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
+def ignore_signals(worker: int) -> None:
+    """Keep a DataLoader's worker alive (as its ``worker_init_fn``): schedulers and terminals signal whole groups.
+
+    Torch's own handler would end the worker, and the trainer with it, in the middle of a step.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 class EvaluationStopped(Exception):  # noqa: N818  # not an error
     """Ends an evaluation early; the trainer saves and ends the run."""
 
@@ -34,7 +43,6 @@ class StopOnSignal(TrainerCallback):
 
     def __init__(self) -> None:
         self.received: str | None = None
-        self._owner = os.getpid()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -50,20 +58,17 @@ class StopOnSignal(TrainerCallback):
                 signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._owner:
-            return  # a worker, forked with this handler: its batches are still needed
         if self.received:
             signal.signal(number, signal.SIG_DFL)
-            os.kill(self._owner, number)
+            os.kill(os.getpid(), number)
         self.received = signal.Signals(number).name
         # Not through logging, whose buffers the signal may have interrupted.
         os.write(2, b"Stopping after this step; the same signal again stops at once.\n")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Save now and stop; an evaluation that is due is done when the run is resumed."""
+        """Save now and stop; an evaluation that is due breaks off, and is done when the run is resumed."""
         if self.received:
             control.should_save = True
-            control.should_evaluate = False
             control.should_training_stop = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -31,7 +31,7 @@ from tsdae_kit.console import show_bytes
 from tsdae_kit.folders import new_folder
 from tsdae_kit.settings import KitError
 from tsdae_kit.training import checkpoints
-from tsdae_kit.training.signals import EvaluationStopped
+from tsdae_kit.training.signals import EvaluationStopped, ignore_signals
 
 logger = logging.getLogger("tsdae_kit")
 OWN_WEIGHTS = "loss.safetensors"
@@ -78,6 +78,11 @@ class ResumableTrainer(SentenceTransformerTrainer):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         features, labels = self.collect_features(inputs)
         return model(features, labels)
+
+    def _build_dataloader(self, dataset: Any, batch_size: int, dataset_kind: str) -> Any:
+        loader = super()._build_dataloader(dataset, batch_size, dataset_kind)
+        loader.worker_init_fn = ignore_signals
+        return loader
 
     def get_batch_sampler(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         """Return the library's choice of batch sampler, and remember the training data's."""
