@@ -111,6 +111,12 @@ def test_wrong_bytes_can_be_replaced() -> None:
     assert load_pairs(Path("out")).train["clean"][:] == ["caf\ufffd and more text"]
 
 
+def test_the_folder_one_stands_in_is_never_replaced() -> None:
+    with pytest.raises(KitError, match=r"^\. exists and is no prepared data set"):
+        prepare_corpus(files=[write("c.txt", make_sentences(20))], output=".", overwrite=True)
+    assert Path("c.txt").exists()
+
+
 def test_a_folder_that_is_no_prepared_data_set_is_never_replaced() -> None:
     Path("precious").mkdir()
     Path("precious/thesis.tex").write_text("years of work")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -150,8 +151,11 @@ def test_a_checkpoint_can_be_named(tiny_model: Path, tiny_data: Path, uninterrup
         adapt(output="run", model=str(tiny_model), data=tiny_data, **SHORT)
     adapt(resume=Path("run/checkpoint-8"))
     assert_equal_to_the_bit(uninterrupted, Path("run"))
-    with pytest.raises(KitError, match=r"no such folder\. In run there are: checkpoint-27"):
+    with pytest.raises(KitError, match="There is no checkpoint folder run/checkpoint-99"):
         adapt(resume=Path("run/checkpoint-99"))
+    shutil.rmtree("run/final")
+    adapt(resume=Path("run"))  # a run's folder means its newest
+    assert Path("run/final").is_dir()
 
 
 def test_a_damaged_newest_checkpoint_costs_only_its_own_steps(

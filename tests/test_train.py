@@ -200,6 +200,10 @@ def test_two_processes_can_not_run_in_one_folder_and_the_lock_dies_with_its_owne
         ({"decoder_warmup_steps": 6}, "leaves the encoder none of 6 steps"),
         ({"max_length": 1000}, "is more than the 64 tokens"),
         ({"trainer": ["save_steps=4", "learning=3", "x"]}, "a flag of its own.*no training argument.*not KEY=VALUE"),
+        ({"max_length": 3, "seed": -1}, "--seed -1 is outside 0.*--max-length 3 leaves no words"),
+        ({"report_to": "mlflow"}, "--report-to mlflow needs a package"),
+        ({"report_to": "paper"}, "'paper' is not one of none, tensorboard"),
+        ({"resume": Path("nowhere")}, "There is no checkpoint folder nowhere"),
         ({"trainer": ["lr_scheduler_type=sine"]}, "The trainer refuses its arguments"),
     ],
 )  # fmt: skip

@@ -19,6 +19,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     A folder that ``path`` held before is replaced at that moment. A kill at any time leaves either the
     old folder, or the new one, or (between two renames) neither; never a part of one under the name.
     """
+    path = path.resolve()  # "." has no name, and a link's target is what is meant
     staging = path.with_name(f".{path.name}.partial")
     replaced = path.with_name(f".{path.name}.replaced")
     shutil.rmtree(staging, ignore_errors=True)
@@ -52,6 +53,7 @@ def locked(folder: Path, wait: bool) -> Iterator[bool]:
     A POSIX record lock: it dies with its owner and forked children do not inherit it. (A lock of the
     package filelock would live on in a DataLoader's workers, which outlive a killed run by seconds.)
     """
+    folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f".{folder.name}.lock").open("w") as handle:
         try:

@@ -40,6 +40,7 @@ def option(default: Any, help_text: str, *, may_change: bool = False, recorded: 
     return field(default=default, metadata=metadata)
 
 
+_SEED_PROBLEM = "--seed {} is outside 0 to 4,294,967,295"
 WordUnit = Literal["auto", "nltk", "characters"]
 
 
@@ -70,6 +71,8 @@ class PrepareSettings:
             found.append(f"--deletion-ratio {self.deletion_ratio} is outside 0 (keep all) to below 1")
         if not 1 <= self.min_chars <= self.max_chars:
             found.append(f"--min-chars {self.min_chars} must be from 1 to --max-chars {self.max_chars}")
+        if not 0 <= self.seed < 2**32:
+            found.append(_SEED_PROBLEM.format(self.seed))
         if self.held_out < 0 or (self.held_out >= 1 and self.held_out != int(self.held_out)):
             found.append(f"--held-out {self.held_out} is neither a share below 1 nor a whole number")
         return found
@@ -104,7 +107,9 @@ class TrainSettings:
     on_save_error: Literal["continue", "stop"] = option(
         "continue", "when a checkpoint cannot be saved: go on with a warning, or stop", may_change=True
     )
-    report_to: str = option("none", "tensorboard, wandb, trackio, mlflow or none", may_change=True)
+    report_to: Literal["none", "tensorboard", "wandb", "trackio", "mlflow"] = option(
+        "none", "where else to report the metrics", may_change=True
+    )
     trainer: tuple[str, ...] = option((), "KEY=VALUE: any other SentenceTransformerTrainingArguments field; repeatable")
     resume: bool | Path = option(
         False,
@@ -131,6 +136,10 @@ class TrainSettings:
             for name in ("decoder_warmup_steps", "workers")
             if getattr(self, name) is not None and getattr(self, name) < 0
         ]
+        if not 0 <= self.seed < 2**32:
+            found.append(_SEED_PROBLEM.format(self.seed))
+        if self.max_length is not None and 0 < self.max_length < 4:
+            found.append(f"--max-length {self.max_length} leaves no words between the special tokens")
         return found
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 from sentence_transformers import SentenceTransformerTrainingArguments
+from transformers.integrations.integration_utils import get_available_reporting_integrations
 
 from tsdae_kit.settings import KitError, TrainSettings
 from tsdae_kit.training.batches import LengthGroupedBatchSampler
@@ -50,6 +51,10 @@ def training_arguments(settings: TrainSettings, device: str, evaluates: bool) ->
     }
     # The paper's schedule; a constant rate also makes a run that is extended equal to a longer one.
     defaults = {"lr_scheduler_type": "constant", "batch_sampler": LengthGroupedBatchSampler}
+    if settings.report_to not in ("none", *get_available_reporting_integrations()):
+        raise KitError(
+            f"--report-to {settings.report_to} needs a package. Install it: pip install {settings.report_to}."
+        )
     extra = _parse_extra(settings.trainer, taken=set(ours))
     try:
         return SentenceTransformerTrainingArguments(**{**defaults, **ours, **extra})

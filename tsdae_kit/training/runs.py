@@ -67,6 +67,10 @@ def plan_run(given: Mapping[str, Any]) -> Run:
         raise KitError("--epochs and --max-steps both say how long to train. Give one.")
     settings = make_settings(TrainSettings, given)
     resume_from = settings.resume if isinstance(settings.resume, Path) else None
+    if resume_from is not None and not resume_from.is_dir():
+        raise KitError(f"There is no checkpoint folder {resume_from}. Pass one, or --resume alone for the newest.")
+    if resume_from is not None and (resume_from / RECORD).is_file():  # a run's folder: its newest is meant
+        return plan_run({**given, "output": resume_from, "resume": True})
     if resume_from is not None and "output" not in given:
         given = {**given, "output": resume_from.parent}
         settings = make_settings(TrainSettings, given)
