@@ -5,7 +5,7 @@ set -euo pipefail
 source "$(dirname "$0")/environment.sh"
 started=$SECONDS
 
-$python -m tsdae_kit.prepare data/health/corpus.txt.gz --output data/prepared
+$python -m tsdae_kit.prepare data/health/corpus.txt.gz --output data/prepared --held-out 300
 # A short run for two CPU cores; without --max-steps it is one pass over the text.
 $python -m tsdae_kit.train --data data/prepared --output runs/quickstart --max-steps 100 --save-steps 50 --eval-steps 100 --resume
 $python scripts/show_change.py all-MiniLM-L6-v2 runs/quickstart/final \
