@@ -87,6 +87,7 @@ BAD_INPUT = {
     "no_text": "holds no text",
     "latin.txt": "line 3: the byte 0xe9 is not UTF-8",
     "broken.txt.gz": "after line 0",
+    "wide.txt": "line 1: it holds a zero byte",
     "only_short.txt": "No sentence is left",
 }
 
@@ -95,6 +96,7 @@ BAD_INPUT = {
 def test_bad_input_gives_one_line_and_leaves_nothing(name: str) -> None:
     Path("empty.txt").touch()
     Path("no_text").mkdir()
+    Path("wide.txt").write_bytes("the doctor finds a rash".encode("utf-16-le"))
     Path("latin.txt").write_bytes("\n".join(make_sentences(2)).encode() + "\ncaf\xe9 and more text\n".encode("latin-1"))
     Path("broken.txt.gz").write_bytes(b"this is not gzip")
     write("only_short.txt", ["a", "b", "c"])

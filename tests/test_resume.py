@@ -153,6 +153,13 @@ def test_a_checkpoint_can_be_named(tiny_model: Path, tiny_data: Path, uninterrup
     assert_equal_to_the_bit(uninterrupted, Path("run"))
     with pytest.raises(KitError, match="There is no checkpoint folder run/checkpoint-99"):
         adapt(resume=Path("run/checkpoint-99"))
+    with pytest.raises(KitError, match="checkpoint-27 is beyond the 6 steps asked for"):
+        adapt(resume=Path("run/checkpoint-27"), max_steps=6)
+    shutil.copytree("run/checkpoint-27", "copy")
+    with pytest.raises(KitError, match="its name is not checkpoint-STEP"):
+        adapt(resume=Path("copy"), output="run")
+    with Path("run/metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 3, "lo{"step": 4}\n')  # as a full disk leaves it
     shutil.rmtree("run/final")
     adapt(resume=Path("run"))  # a run's folder means its newest
     assert Path("run/final").is_dir()

@@ -140,6 +140,25 @@ def test_overwrite_deletes_nothing_before_the_new_run_can_begin(tiny_model: Path
     assert final.is_dir()
 
 
+def test_overwrite_does_not_delete_the_model_it_starts_from(tiny_model: Path, tiny_data: Path) -> None:
+    final = train(tiny_model, tiny_data)
+    with pytest.raises(KitError, match="lies in run, which --overwrite deletes"):
+        train(final, tiny_data, overwrite=True)
+
+
+def test_a_linked_run_folder_can_be_overwritten(tiny_model: Path, tiny_data: Path) -> None:
+    train(tiny_model, tiny_data, output="elsewhere")
+    Path("run").symlink_to("elsewhere")
+    train(tiny_model, tiny_data, overwrite=True)
+    assert Path("elsewhere/final").is_dir()
+
+
+def test_a_model_in_half_precision_is_trained_in_full(load_tiny: Any, tiny_data: Path) -> None:
+    load_tiny().half().save_pretrained("half", create_model_card=False)
+    final = train(Path("half"), tiny_data)
+    assert {p.dtype for p in SentenceTransformer(str(final), device="cpu").parameters()} == {torch.float32}
+
+
 def test_a_folder_that_holds_no_run_is_never_touched(tiny_model: Path, tiny_data: Path) -> None:
     Path("thesis").mkdir()
     Path("thesis/chapter.tex").touch()
@@ -204,6 +223,8 @@ def test_two_processes_can_not_run_in_one_folder_and_the_lock_dies_with_its_owne
         ({"report_to": "mlflow"}, "--report-to mlflow needs a package"),
         ({"report_to": "paper"}, "'paper' is not one of none, tensorboard"),
         ({"resume": Path("nowhere")}, "There is no checkpoint folder nowhere"),
+        ({"learning_rate": float("nan"), "decoder_learning_rate": "inf"}, "rate nan is not a number.*rate 'inf'"),
+        ({"trainer": ["save_only_model=true", "dataloader_drop_last=true"]}, "break the run's checkpoints.*drop_last"),
         ({"trainer": ["lr_scheduler_type=sine"]}, "The trainer refuses its arguments"),
     ],
 )  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -89,7 +90,7 @@ def _write(folder: Path, paths: Sequence[Path], settings: PrepareSettings, finge
         raise KitError(f"No sentence is left of {len(paths)} file(s): {reasons}. Check the input, or --min-chars.")
     manifest = {
         "fingerprint": fingerprint,
-        "files": [str(path) for path in paths],
+        "files": [os.fsencode(path).decode("utf-8", "replace") for path in paths],
         "read": sieve.kept + sum(sieve.dropped.values()),
         "dropped": dropped,
         "train": train,

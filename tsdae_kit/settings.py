@@ -9,6 +9,7 @@ imports torch: ``--help`` must answer at once.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -196,7 +197,10 @@ def _convert(value: Any, hint: Any) -> Any:
         return tuple(str(item) for item in ([value] if isinstance(value, (str, Path)) else value))
     if value is None or isinstance(value, bool) or hint is bool or (hint is int and isinstance(value, float)):
         raise TypeError(value)
-    return hint(value)
+    converted = hint(value)
+    if isinstance(converted, float) and not math.isfinite(converted):
+        raise ValueError(value)
+    return converted
 
 
 def _describe(hint: Any) -> str:
@@ -251,7 +255,7 @@ def _add_flag(parser: argparse.ArgumentParser, entry: Field[Any], hint: Any) -> 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         reason = str(error).replace("\n", " ")
         raise KitError(f"The settings file {path} cannot be read ({reason}). Give a YAML file of settings.") from error
     if not isinstance(loaded, dict):
@@ -267,6 +271,8 @@ def run_command(prog: str, command: Callable[[], object]) -> None:
         fault, code = str(error), 2
     except RunStopped as stop:
         fault, code = str(stop), 75
+    except KeyboardInterrupt:
+        fault, code = "Interrupted; what was saved before is whole.", 130
     except OSError as error:
         if error.errno is None:
             raise

@@ -79,6 +79,8 @@ def _adapt(run: Run, stack: ExitStack) -> Path:
         logger.info("This run is finished: %s holds step %d.", final, run.record["finished_step"])
         return final
     checkpoint = choose_checkpoint(run.folder, run.record["id"], run.resume_from)
+    if checkpoint is not None and step_of(checkpoint) > steps:
+        raise KitError(f"{checkpoint} is beyond the {steps} steps asked for. Train longer, or name an earlier one.")
     if checkpoint is None:
         logger.info("No checkpoint in %s yet: starting at step 0.", run.folder)
     else:
@@ -97,10 +99,13 @@ def _train(run: Run, corpus: PreparedCorpus, checkpoint: Path | None, steps: int
 
     stack.enter_context(quiet_frameworks())
     encoder = load_encoder(str(checkpoint or run.settings.model), choose_device(run.settings.device))
+    encoder.float()  # weights stored in half precision are trained in full
     settings = _resolve(run.settings, encoder, steps)
     torch.manual_seed(settings.seed)  # the decoder's new weights
     loss = TSDAELoss(encoder)
     arguments = training_arguments(settings, encoder.device.type, evaluates=len(corpus.held_out) > 0)
+    if arguments.n_gpu > 1:
+        raise KitError(f"{arguments.n_gpu} GPUs are visible, and one can be used. Set CUDA_VISIBLE_DEVICES=0.")
     _check_space(settings, loss)
     # From here on nothing is refused any more: the run's folder may appear.
     record = run.record

@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import gzip
 import hashlib
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, cast
@@ -64,6 +65,10 @@ def read_lines(path: Path, errors: str) -> Iterator[str]:
     try:
         with _open(path) as stream:
             for number, line in enumerate(stream, start=1):
+                if b"\0" in line:
+                    raise KitError(
+                        f"{path}, line {number}: it holds a zero byte, so it is no UTF-8 text. Convert the file."
+                    )
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8", errors).rstrip("\r\n")
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
@@ -71,7 +76,7 @@ def read_lines(path: Path, errors: str) -> Iterator[str]:
             f"{path}, line {number}: the byte 0x{byte:02x} is not UTF-8. "
             "Convert the file, or pass --encoding-errors replace."
         ) from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise KitError(f"{path}, after line {number}: {error}. Check that the file is whole and readable.") from error
 
 

@@ -13,6 +13,11 @@ from transformers.integrations.integration_utils import get_available_reporting_
 from tsdae_kit.settings import KitError, TrainSettings
 from tsdae_kit.training.batches import LengthGroupedBatchSampler
 
+_BREAK_THE_RUN = {
+    "auto_find_batch_size", "dataloader_drop_last", "ignore_data_skip", "push_to_hub", "resume_from_checkpoint",
+    "save_only_model",
+}  # fmt: skip
+
 
 def training_arguments(settings: TrainSettings, device: str, evaluates: bool) -> SentenceTransformerTrainingArguments:
     """Return the arguments, with the extra ones of ``--trainer``.
@@ -69,6 +74,8 @@ def _parse_extra(pairs: tuple[str, ...], taken: set[str]) -> dict[str, Any]:
         key, equals, text = pair.partition("=")
         if not equals:
             problems.append(f"--trainer {pair!r} is not KEY=VALUE")
+        elif key in _BREAK_THE_RUN:
+            problems.append(f"--trainer {key} would break the run's checkpoints or its count of steps")
         elif key in taken:
             problems.append(f"--trainer {key} is set by a flag of its own")
         elif key not in known:
@@ -83,6 +90,6 @@ def _parse_extra(pairs: tuple[str, ...], taken: set[str]) -> dict[str, Any]:
 
 def _parse_value(text: str) -> Any:
     try:
-        return float(text) if "e" in text else yaml.safe_load(text)  # YAML takes 1e-3 for text
-    except ValueError:
-        return yaml.safe_load(text)
+        return float(text) if "e" in text.lower() else yaml.safe_load(text)  # YAML takes 1e-3 for text
+    except (ValueError, yaml.YAMLError):
+        return text

@@ -86,7 +86,7 @@ def choose_checkpoint(run: Path, run_id: str, wanted: Path | None = None) -> Pat
     """
     present = list_checkpoints(run)
     if wanted is not None:
-        fault = find_fault(wanted, run_id) if wanted.is_dir() else "there is no such folder"
+        fault = find_fault(wanted, run_id) if step_of(wanted) >= 0 else "its name is not checkpoint-STEP"
         if fault:
             names = ", ".join(path.name for path in present) or "none"
             raise KitError(f"The checkpoint {wanted} cannot be used: {fault}. In {run} there are: {names}.")

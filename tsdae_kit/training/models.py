@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from huggingface_hub.constants import HF_HUB_OFFLINE
+from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 
 from tsdae_kit.settings import KitError
@@ -64,6 +65,6 @@ def load_encoder(name: str, device: torch.device) -> SentenceTransformer:
 def _load(name: str, device: torch.device, fault: str) -> SentenceTransformer:
     try:
         return SentenceTransformer(name, device=str(device))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise KitError(f"The model {name!r} cannot be loaded: {reason}. {fault}.") from error

@@ -12,7 +12,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -79,6 +79,9 @@ def plan_run(given: Mapping[str, Any]) -> Run:
         _check_foreign(settings, resume_from)
         return Run(settings, None)
     if settings.overwrite:
+        inside = [p for p in (Path(settings.model), settings.data) if settings.output.resolve() in p.resolve().parents]
+        if inside:
+            raise KitError(f"{inside[0]} lies in {settings.output}, which --overwrite deletes. Choose another one.")
         return Run(settings, None)
     if not settings.resume:
         raise KitError(
@@ -147,8 +150,8 @@ def begin_run(settings: TrainSettings, fingerprint: str, max_length: int | None)
         max_length: The base model's, in tokens, which the final model gets back.
     """
     if settings.overwrite and settings.output.exists():
-        shutil.rmtree(settings.output)
-    settings.output.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(settings.output.resolve())
+    settings.output.resolve().mkdir(parents=True, exist_ok=True)
     record = {
         "id": uuid4().hex,
         "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
@@ -217,13 +220,19 @@ def trim_metrics(path: Path, checkpoint: Path | None) -> set[int]:
     Returns:
         The steps whose evaluation is in what is left.
     """
-    evaluated = set()
+    evaluated: set[int] = set()
     if path.exists():
         step = step_of(checkpoint) if checkpoint else 0
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-        kept = [line for line in lines if json.loads(line)["step"] <= step] if checkpoint else []
-        evaluated = {json.loads(line)["step"] for line in kept if "eval_loss" in line}
-        path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines() if checkpoint else []:
+            with suppress(ValueError, KeyError, TypeError):  # a line that a kill or a full disk cut off
+                entry = json.loads(line)
+                if entry["step"] <= step:
+                    kept.append(line)
+                    evaluated |= {entry["step"]} if "eval_loss" in entry else set()
+        temporary = path.with_name(f".{path.name}.partial")
+        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        temporary.replace(path)
     return evaluated
 
 
