@@ -177,6 +177,16 @@ def test_settings_that_contradict_the_record_are_refused_with_both_values(tiny_m
     assert "max-steps" not in str(raised.value)
 
 
+def test_a_run_does_not_move_to_another_device_by_itself(tiny_model: Path, tiny_data: Path) -> None:
+    train(tiny_model, tiny_data)
+    record = json.loads(Path("run/run.json").read_text())
+    assert record["settings"]["device"] == "cpu"
+    record["settings"]["device"] = "cuda:7"
+    Path("run/run.json").write_text(json.dumps(record))
+    with pytest.raises(KitError, match="'cuda:7' cannot be used"):
+        adapt(output="run", resume=True, max_steps=9)
+
+
 def test_another_corpus_is_refused_on_resume(tiny_model: Path, tiny_data: Path) -> None:
     train(tiny_model, tiny_data)
     Path("c.txt").write_text("\n".join(make_sentences(50)))

@@ -201,7 +201,9 @@ def _resolve(settings: TrainSettings, encoder: SentenceTransformer, steps: int) 
         raise KitError(
             f"--max-length {settings.max_length} is more than the {limit} tokens that {settings.model} can take."
         )
-    return replace(settings, decoder_warmup_steps=warmup, precision=precision)
+    # The device is recorded, so that a run does not move to the CPU by itself where its GPU is missing.
+    device = settings.device or encoder.device.type
+    return replace(settings, decoder_warmup_steps=warmup, precision=precision, device=device)
 
 
 def _make_trainer(
