@@ -1,4 +1,4 @@
-"""Makes the decoder that rebuilds a sentence from its embedding, out of the live encoder.
+"""The decoder that rebuilds a sentence from its embedding, made out of the live encoder.
 
 Upstream makes it the other way round: it loads the decoder from the folder the encoder once came from
 and ties the *encoder* to those values, so whatever was trained or added in memory is lost. Here the
@@ -11,7 +11,7 @@ import copy
 from pathlib import Path
 from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
@@ -19,39 +19,104 @@ from tsdae_kit.console import quiet_frameworks
 from tsdae_kit.settings import KitError
 
 
-def make_decoder(encoder: PreTrainedModel, tied: bool) -> PreTrainedModel:
-    """Return a causal language model with cross-attention; its own weights are the cross-attention and the head.
+class CrossAttentionDecoder(nn.Module):
+    """The library's construction: the encoder's layers, causal, each with cross-attention to the embedding.
 
-    Args:
-        encoder: The transformer inside the sentence encoder; it is left bitwise unchanged.
-        tied: Whether the decoder uses the encoder's parameters (the paper's choice), or copies of them.
-
-    Raises:
-        KitError: If the encoder's family has no decoder with cross-attention.
+    Attributes:
+        lm: The causal language model. Its own weights are the cross-attention and the head.
     """
+
+    def __init__(self, encoder: PreTrainedModel, tied: bool) -> None:
+        """Make it from the encoder, which is left bitwise unchanged.
+
+        Args:
+            encoder: The transformer inside the sentence encoder.
+            tied: Whether the decoder uses the encoder's parameters (the paper's choice), or copies of them.
+
+        Raises:
+            KitError: If the encoder's family has no decoder with cross-attention.
+        """
+        super().__init__()
+        self.lm: Any = _make_language_model(encoder, tied)
+        self.width: int = self.lm.config.hidden_size
+
+    @property
+    def output(self) -> nn.Linear:
+        """The head's last layer, with weight (vocabulary, hidden); the loss computes it."""
+        return cast("nn.Linear", self.lm.get_output_embeddings())
+
+    def forward(self, embedding: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the output layer gets, (predictions, hidden), and the token ids to predict, (predictions,).
+
+        Every real token but a sentence's first is predicted, from those before it and the embedding.
+
+        Args:
+            embedding: Of the noisy sentences, (batch, hidden).
+            ids: Of the clean sentences' tokens, (batch, tokens).
+            mask: 1 for a token, 0 for padding, (batch, tokens).
+        """
+        hidden = self.lm.base_model(
+            input_ids=ids[:, :-1], encoder_hidden_states=embedding[:, None], use_cache=False
+        )[0]  # (batch, tokens - 1, hidden)
+        real = mask[:, 1:].bool()
+        states = hidden[real]
+        for name, part in self.lm.named_children():
+            if name != self.lm.base_model_prefix:
+                states = part(states)  # the head: everything behind the base model
+        return states, ids[:, 1:][real]
+
+
+class _OutputLayer(nn.Linear):
+    """A head's last layer that hands on what it gets: its product is computed in the loss, piece by piece."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = layer.in_features, layer.out_features
+        self.weight, self.bias = layer.weight, layer.bias
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # the parent's name
+        return input
+
+
+class _SingleSourceAttention(nn.Module):
+    """Cross-attention to one vector: the softmax over a single key is 1, so its value is the result.
+
+    Queries and keys would get no gradient; they are left out. What comes back is one vector a sentence,
+    (batch, 1, hidden), which the layer's residual sum gives to every token.
+    """
+
+    def __init__(self, attention: Any) -> None:
+        super().__init__()
+        self.value = attention.value
+
+    def forward(self, hidden: Tensor, encoder_hidden_states: Tensor, **_: Any) -> tuple[Tensor, None]:
+        return self.value(encoder_hidden_states), None
+
+
+def _make_language_model(encoder: PreTrainedModel, tied: bool) -> PreTrainedModel:
     config = copy.deepcopy(encoder.config)
     config.is_decoder = True
     config.add_cross_attention = True
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise _no_decoder(config)
-    decoder = _load_or_make(config)
-    decoder.to(device=encoder.device, dtype=encoder.dtype)  # type: ignore[call-arg]
-    base: Any = decoder.base_model
+    lm = _load_or_make(config)
+    lm.to(device=encoder.device, dtype=encoder.dtype)  # type: ignore[call-arg]
+    base: Any = lm.base_model
     if not any("cross" in name for name, _ in base.named_modules()):
         raise _no_decoder(config)
-    output: Any = decoder.get_output_embeddings()
+    output: Any = lm.get_output_embeddings()
     head_is_tied = output.weight is base.get_input_embeddings().weight
     for name, parameter in encoder.named_parameters():
         _set_parameter(base, name, parameter if tied else nn.Parameter(parameter.detach().clone()))
     if head_is_tied:
         output.weight = base.get_input_embeddings().weight
-    decoder.eval()
-    return decoder
-
-
-def make_head(decoder: PreTrainedModel) -> nn.Module:
-    """Return what turns the decoder's hidden states into logits: everything behind its base model."""
-    return nn.Sequential(*(child for name, child in decoder.named_children() if name != decoder.base_model_prefix))
+    lm.set_output_embeddings(_OutputLayer(output))
+    for _, module in list(base.named_modules()):
+        if all(hasattr(getattr(module, "self", None), name) for name in ("query", "key", "value")) and getattr(
+            module, "is_cross_attention", False
+        ):
+            module.self = _SingleSourceAttention(module.self)
+    return lm
 
 
 def _load_or_make(config: PretrainedConfig) -> PreTrainedModel:

@@ -1,21 +1,23 @@
 """TSDAE's loss: rebuild each sentence from the embedding of its noisy version.
 
 The objective is the library's :class:`DenoisingAutoEncoderLoss`, to float32 rounding, on the same
-weights and batch. What differs is how the parts are made (from the live encoder) and that the head,
-about as costly as a small encoder, is computed where there is a token to predict and not on padding.
+weights and batch. What differs is how it is computed: the parts are made from the live encoder, the
+head works only where there is a token to predict, and the gradients of the token embeddings are sparse.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncoderLoss
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
-from tsdae_kit.denoising.decoder import make_decoder, make_head
+from tsdae_kit.denoising.cross_entropy import mean_cross_entropy
+from tsdae_kit.denoising.decoder import CrossAttentionDecoder
 from tsdae_kit.settings import KitError
 
 
@@ -27,7 +29,7 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
 
     Attributes:
         encoder: The sentence encoder, the only thing kept after training.
-        decoder: The language model that rebuilds the sentence; with ``tied`` it shares the encoder's weights.
+        decoder: What rebuilds the sentence; with ``tied`` it shares the encoder's weights.
     """
 
     def __init__(self, model: SentenceTransformer, tied: bool = True) -> None:
@@ -51,11 +53,10 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
         self.tokenizer_encoder = self.tokenizer_decoder = model.tokenizer
         self.need_retokenization = False
         self.tied = tied
-        self.decoder: Any = make_decoder(transformer, tied)
-        width, wanted = model.get_embedding_dimension(), self.decoder.config.hidden_size
-        if width != wanted:
+        self.decoder = CrossAttentionDecoder(transformer, tied)
+        if (width := model.get_embedding_dimension()) != self.decoder.width:
             raise KitError(
-                f"The sentence embedding has {width} values, the decoder expects {wanted}. "
+                f"The sentence embedding has {width} values, the decoder expects {self.decoder.width}. "
                 "Take the model without its projection (Dense) layer."
             )
 
@@ -74,15 +75,37 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
             labels: Ignored; the trainer passes it.
         """
         source, target = sentence_features
-        embedding = self.encoder(source)["sentence_embedding"]  # (batch, hidden)
-        ids = target["input_ids"]  # (batch, tokens)
-        hidden = self.decoder.base_model(
-            input_ids=ids[:, :-1], encoder_hidden_states=embedding[:, None], use_cache=False
-        )[0]  # (batch, tokens - 1, hidden)
-        wanted = ids[:, 1:]
-        real = wanted != self.tokenizer_decoder.pad_token_id
-        logits = make_head(self.decoder)(hidden[real])  # (real tokens, vocabulary)
-        return nn.functional.cross_entropy(logits.float(), wanted[real])
+        with self._sparse_gradients():
+            embedding = self.encoder(source)["sentence_embedding"]  # (batch, hidden)
+            states, wanted = self.decoder(embedding, target["input_ids"], target["attention_mask"])
+        return mean_cross_entropy(states, self.decoder.output, wanted, self._count(wanted))
+
+    def _count(self, wanted: Tensor) -> float:
+        """Return what to divide by: the mean over processes is then the mean over the tokens of them all."""
+        if not (self.training and distributed.is_initialized() and distributed.get_world_size() > 1):
+            return len(wanted)
+        tokens = torch.tensor(float(len(wanted)), device=wanted.device)
+        distributed.all_reduce(tokens)
+        return tokens.item() / distributed.get_world_size()
+
+    @contextmanager
+    def _sparse_gradients(self) -> Iterator[None]:
+        """Let the token embeddings send sparse gradients, which are added to the head's dense one.
+
+        A dense one of each look-up would be as large as the vocabulary; at small batches they cost a fifth of
+        a step. The wrapper for several processes knows no parameter with both kinds.
+        """
+        head = self.decoder.output.weight
+        shared = [m for m in self.modules() if isinstance(m, nn.Embedding) and m.weight is head and not m.sparse]
+        if distributed.is_initialized() or not head.requires_grad:
+            shared = []
+        for module in shared:
+            module.sparse = True
+        try:
+            yield
+        finally:
+            for module in shared:
+                module.sparse = False
 
     def own_parameters(self) -> dict[str, nn.Parameter]:
         """Return the parameters that only the decoder has, by name: what training starts without."""
