@@ -55,9 +55,9 @@ class CrossAttentionDecoder(nn.Module):
             ids: Of the clean sentences' tokens, (batch, tokens).
             mask: 1 for a token, 0 for padding, (batch, tokens).
         """
-        hidden = self.lm.base_model(
-            input_ids=ids[:, :-1], encoder_hidden_states=embedding[:, None], use_cache=False
-        )[0]  # (batch, tokens - 1, hidden)
+        hidden = self.lm.base_model(input_ids=ids[:, :-1], encoder_hidden_states=embedding[:, None], use_cache=False)[
+            0
+        ]  # (batch, tokens - 1, hidden)
         real = mask[:, 1:].bool()
         states = hidden[real]
         for name, part in self.lm.named_children():
@@ -74,7 +74,7 @@ class _OutputLayer(nn.Linear):
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.weight, self.bias = layer.weight, layer.bias
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # the parent's name
+    def forward(self, input: Tensor) -> Tensor:
         return input
 
 

@@ -2,13 +2,12 @@
 
 The objective is the library's :class:`DenoisingAutoEncoderLoss`, to float32 rounding, on the same
 weights and batch. What differs is how it is computed: the parts are made from the live encoder, the
-head works only where there is a token to predict, and the gradients of the token embeddings are sparse.
+head works only where there is a token to predict, and the token embeddings' gradients go where the head's is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncoderLoss
 from torch import Tensor, distributed, nn
 
-from tsdae_kit.denoising.cross_entropy import mean_cross_entropy
+from tsdae_kit.denoising.cross_entropy import SharedGradient, mean_cross_entropy
 from tsdae_kit.denoising.decoder import CrossAttentionDecoder
 from tsdae_kit.settings import KitError
 
@@ -53,7 +52,7 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
         self.tokenizer_encoder = self.tokenizer_decoder = model.tokenizer
         self.need_retokenization = False
         self.tied = tied
-        self.decoder = CrossAttentionDecoder(transformer, tied)
+        self.decoder: Any = CrossAttentionDecoder(transformer, tied)
         if (width := model.get_embedding_dimension()) != self.decoder.width:
             raise KitError(
                 f"The sentence embedding has {width} values, the decoder expects {self.decoder.width}. "
@@ -75,10 +74,11 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
             labels: Ignored; the trainer passes it.
         """
         source, target = sentence_features
-        with self._sparse_gradients():
+        shared = SharedGradient(self.decoder.output.weight)
+        with shared.of_embeddings(self):
             embedding = self.encoder(source)["sentence_embedding"]  # (batch, hidden)
             states, wanted = self.decoder(embedding, target["input_ids"], target["attention_mask"])
-        return mean_cross_entropy(states, self.decoder.output, wanted, self._count(wanted))
+        return mean_cross_entropy(states, self.decoder.output, wanted, shared, self._count(wanted))
 
     def _count(self, wanted: Tensor) -> float:
         """Return what to divide by: the mean over processes is then the mean over the tokens of them all."""
@@ -87,25 +87,6 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
         tokens = torch.tensor(float(len(wanted)), device=wanted.device)
         distributed.all_reduce(tokens)
         return tokens.item() / distributed.get_world_size()
-
-    @contextmanager
-    def _sparse_gradients(self) -> Iterator[None]:
-        """Let the token embeddings send sparse gradients, which are added to the head's dense one.
-
-        A dense one of each look-up would be as large as the vocabulary; at small batches they cost a fifth of
-        a step. The wrapper for several processes knows no parameter with both kinds.
-        """
-        head = self.decoder.output.weight
-        shared = [m for m in self.modules() if isinstance(m, nn.Embedding) and m.weight is head and not m.sparse]
-        if distributed.is_initialized() or not head.requires_grad:
-            shared = []
-        for module in shared:
-            module.sparse = True
-        try:
-            yield
-        finally:
-            for module in shared:
-                module.sparse = False
 
     def own_parameters(self) -> dict[str, nn.Parameter]:
         """Return the parameters that only the decoder has, by name: what training starts without."""
