@@ -44,6 +44,7 @@ SHORT = {
     "logging_steps": 1,
     "eval_steps": 10,
     "learning_rate": 1e-3,
+    "precision": "fp32",  # on every machine
 }
 
 

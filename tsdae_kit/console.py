@@ -17,15 +17,21 @@ logger = logging.getLogger("tsdae_kit")
 
 
 @contextmanager
-def show_messages() -> Iterator[None]:
-    """Show our messages on standard output, unless the program has set up logging of its own."""
+def show_messages(all_of_them: bool = True) -> Iterator[None]:
+    """Show our messages on standard output, unless the program has set up logging of its own.
+
+    Args:
+        all_of_them: False shows nothing but errors, for all processes of a run but the first.
+    """
     previous = logger.level
     handler: logging.Handler | None = None
     if not logger.hasHandlers():
         handler = logging.StreamHandler(sys.stdout)
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
-    if logger.getEffectiveLevel() > logging.INFO:
+    if not all_of_them:
+        logger.setLevel(logging.ERROR)
+    elif logger.getEffectiveLevel() > logging.INFO:
         logger.setLevel(logging.INFO)
     try:
         yield

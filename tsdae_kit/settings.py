@@ -88,7 +88,7 @@ class TrainSettings:
     output: Path = option(Path("runs/tsdae"), "the run's folder", may_change=True)
     epochs: float = option(1.0, "passes over the data", may_change=True)
     max_steps: int | None = option(None, "steps to train, instead of --epochs", may_change=True)
-    batch_size: int = option(32, "sentences a step and device")
+    batch_size: int = option(32, "sentences a step and process")
     gradient_accumulation_steps: int = option(1, "batches gathered for one step")
     learning_rate: float = option(1e-5, "learning rate of the encoder")
     decoder_learning_rate: float = option(3e-4, "learning rate of the decoder's own weights")
@@ -96,7 +96,9 @@ class TrainSettings:
         None, "first steps, in which the encoder is frozen (default: a fifth of the run, 200 at most)"
     )
     max_length: int | None = option(None, "tokens at which sentences are cut in training (default: the model's)")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "auto: bf16 on a GPU that has it, else fp32")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
+        "auto", "auto: bf16 where the hardware has it, else fp32"
+    )
     save_steps: int = option(500, "steps between checkpoints", may_change=True)
     save_total_limit: int = option(2, "checkpoints kept", may_change=True)
     eval_steps: int = option(500, "steps between evaluations on the held-out pairs", may_change=True)

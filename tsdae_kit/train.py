@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from tsdae_kit.console import log_file, quiet_frameworks, show_bytes, show_duration, show_messages, table
 from tsdae_kit.folders import new_folder
 from tsdae_kit.settings import KitError, RunStopped, TrainSettings, parse_arguments, run_command
+from tsdae_kit.training import processes
 from tsdae_kit.training.runs import (
     FINAL,
     RECORD,
@@ -56,10 +57,12 @@ def adapt(**given: Any) -> Path:
     Raises:
         KitError: For missing data or model, a folder in use, or settings that contradict the run's record.
     """
-    with show_messages():
+    with ExitStack() as stack:
+        stack.enter_context(show_messages(processes.number() == 0))
+        stack.enter_context(processes.joined(on_cpu=given.get("device") == "cpu"))
         run = plan_run(given)
-        with sole_owner(run.folder), ExitStack() as stack:
-            return _adapt(run, stack)
+        processes.from_first(lambda: stack.enter_context(sole_owner(run.folder)))
+        return _adapt(run, stack)
 
 
 def _adapt(run: Run, stack: ExitStack) -> Path:
@@ -73,12 +76,13 @@ def _adapt(run: Run, stack: ExitStack) -> Path:
         if run.settings.resume:
             logger.info("No run in %s yet: starting at step 0.", run.folder)
         return _train(run, corpus, checkpoint, steps, stack)
-    stack.enter_context(log_file(run.folder / "train.log"))
+    _log_to_file(run, stack)
     check_unchanged(run, corpus.fingerprint)
     if run.resume_from is None and run.record.get("finished_step", -1) >= steps and final.is_dir():
         logger.info("This run is finished: %s holds step %d.", final, run.record["finished_step"])
         return final
-    checkpoint = choose_checkpoint(run.folder, run.record["id"], run.resume_from)
+    identity = run.record["id"]
+    checkpoint = processes.from_first(lambda: choose_checkpoint(run.folder, identity, run.resume_from))
     if checkpoint is not None and step_of(checkpoint) > steps:
         raise KitError(f"{checkpoint} is beyond the {steps} steps asked for. Train longer, or name an earlier one.")
     if checkpoint is None:
@@ -86,6 +90,11 @@ def _adapt(run: Run, stack: ExitStack) -> Path:
     else:
         logger.info("Continuing from %s, step %d of %d.", checkpoint, step_of(checkpoint), steps)
     return _train(run, corpus, checkpoint, steps, stack)
+
+
+def _log_to_file(run: Run, stack: ExitStack) -> None:
+    if processes.number() == 0:
+        stack.enter_context(log_file(run.folder / "train.log"))
 
 
 def _train(run: Run, corpus: PreparedCorpus, checkpoint: Path | None, steps: int, stack: ExitStack) -> Path:
@@ -106,24 +115,25 @@ def _train(run: Run, corpus: PreparedCorpus, checkpoint: Path | None, steps: int
     arguments = training_arguments(settings, encoder.device.type, evaluates=len(corpus.held_out) > 0)
     if arguments.n_gpu > 1:
         raise KitError(f"{arguments.n_gpu} GPUs are visible, and one can be used. Set CUDA_VISIBLE_DEVICES=0.")
-    _check_space(settings, loss)
+    processes.from_first(lambda: _check_space(settings, loss))
     # From here on nothing is refused any more: the run's folder may appear.
     record = run.record
     if record is None:
-        record = begin_run(settings, corpus.fingerprint, encoder.max_seq_length)
-        stack.enter_context(log_file(run.folder / "train.log"))
+        record = processes.from_first(lambda: begin_run(settings, corpus.fingerprint, encoder.max_seq_length))
+        _log_to_file(run, stack)
     _introduce(settings, run.settings, corpus, loss, steps)
-    evaluated = trim_metrics(run.folder / METRICS, checkpoint)
+    evaluated = processes.from_first(lambda: trim_metrics(run.folder / METRICS, checkpoint))
     begin = step_of(checkpoint) if checkpoint else 0
     arguments.eval_on_start = len(corpus.held_out) > 0 and begin % settings.eval_steps == 0 and begin not in evaluated
-    progress = Progress(run.folder / METRICS, settings.batch_size * settings.gradient_accumulation_steps)
+    progress = Progress(run.folder / METRICS, _sentences_per_step(settings))
     started = time.monotonic()
     if begin < steps:  # killed between the last checkpoint and the final model, it needs no more training
         trainer = _make_trainer(settings, record["id"], corpus, loss, arguments)
         _run_trainer(trainer, progress, checkpoint)
     encoder.max_seq_length = record["max_length"]  # the base model's: a shorter one was for training only
-    _write_final(run.folder / FINAL, encoder)
-    finish_run(settings, record, steps)
+    if processes.number() == 0:
+        _write_final(run.folder / FINAL, encoder)
+        finish_run(settings, record, steps)
     _conclude(run.folder / FINAL, steps, progress, time.monotonic() - started)
     return run.folder / FINAL
 
@@ -157,8 +167,12 @@ def _write_final(final: Path, encoder: SentenceTransformer) -> None:
         raise KitError(f"{final} could not be written ({error}). Make room, then --resume writes it.") from error
 
 
+def _sentences_per_step(settings: TrainSettings) -> int:
+    return settings.batch_size * processes.count() * settings.gradient_accumulation_steps
+
+
 def _count_steps(settings: TrainSettings, sentences: int) -> int:
-    batches = math.ceil(sentences / settings.batch_size)
+    batches = math.ceil(sentences / (settings.batch_size * processes.count()))
     per_epoch = math.ceil(batches / settings.gradient_accumulation_steps)
     return settings.max_steps or math.ceil(settings.epochs * per_epoch)
 
@@ -184,7 +198,7 @@ def _check_space(settings: TrainSettings, loss: TSDAELoss) -> None:
 
 def _resolve(settings: TrainSettings, encoder: SentenceTransformer, steps: int) -> TrainSettings:
     """Return the settings with what depends on the machine, the model or the run's length filled in."""
-    import torch
+    from tsdae_kit.training.models import has_bf16
 
     warmup, precision = settings.decoder_warmup_steps, settings.precision
     if warmup is None:
@@ -194,7 +208,7 @@ def _resolve(settings: TrainSettings, encoder: SentenceTransformer, steps: int) 
             f"--decoder-warmup-steps {warmup} leaves the encoder none of {steps} steps. Train longer, or lower it."
         )
     if precision == "auto":
-        precision = "bf16" if encoder.device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+        precision = "bf16" if has_bf16(encoder.device) else "fp32"
     transformer: Any = encoder.transformers_model
     limit = getattr(transformer.config, "max_position_embeddings", None)
     if limit and settings.max_length and settings.max_length > limit:
@@ -213,6 +227,7 @@ def _make_trainer(
     loss: TSDAELoss,
     arguments: SentenceTransformerTrainingArguments,
 ) -> ResumableTrainer:
+    import torch
     from transformers import PrinterCallback
 
     from tsdae_kit.text.noise import NoiseTransform
@@ -236,6 +251,8 @@ def _make_trainer(
         on_save_error=settings.on_save_error,
     )
     trainer.remove_callback(PrinterCallback)
+    if processes.number():
+        torch.manual_seed(settings.seed + processes.number())  # dropout of its own
     return trainer
 
 
@@ -261,7 +278,7 @@ def _introduce(
     logger.info(
         "%s sentences to train on, %s held out; %s steps of %d sentences, the encoder frozen in the first %d.",
         f"{len(corpus.train):,}", f"{len(corpus.held_out):,}", f"{steps:,}",
-        settings.batch_size * settings.gradient_accumulation_steps, settings.decoder_warmup_steps,
+        _sentences_per_step(settings), settings.decoder_warmup_steps,
     )  # fmt: skip
 
 

@@ -63,6 +63,9 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
         """Set the encoder's mode; the decoder always computes without dropout, as the library's does."""
         super().train(mode)
         self.decoder.eval()
+        for layer in self.decoder.modules():
+            if getattr(layer, "gradient_checkpointing", False):
+                layer.training = mode  # else it keeps all its activations; its dropout, in its parts, stays off
         return self
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
@@ -82,7 +85,7 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
 
     def _count(self, wanted: Tensor) -> float:
         """Return what to divide by: the mean over processes is then the mean over the tokens of them all."""
-        if not (self.training and distributed.is_initialized() and distributed.get_world_size() > 1):
+        if not (torch.is_grad_enabled() and distributed.is_initialized() and distributed.get_world_size() > 1):
             return len(wanted)
         tokens = torch.tensor(float(len(wanted)), device=wanted.device)
         distributed.all_reduce(tokens)

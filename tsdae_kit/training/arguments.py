@@ -62,9 +62,11 @@ def training_arguments(settings: TrainSettings, device: str, evaluates: bool) ->
         )
     extra = _parse_extra(settings.trainer, taken=set(ours))
     try:
-        return SentenceTransformerTrainingArguments(**{**defaults, **ours, **extra})
+        arguments = SentenceTransformerTrainingArguments(**{**defaults, **ours, **extra})
     except (TypeError, ValueError) as error:
         raise KitError(f"The trainer refuses its arguments: {str(error).splitlines()[0]}. Check --trainer.") from error
+    arguments.dataloader_drop_last = False  # the library drops a short batch where there are several processes
+    return arguments
 
 
 def _parse_extra(pairs: tuple[str, ...], taken: set[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -51,6 +52,29 @@ class LengthGroupedBatchSampler(DefaultBatchSampler):
         ordered = np.concatenate(grouped)
         for batch in _shuffled(len(self), f"{self.seed}:{self.epoch}:batches"):
             yield ordered[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
+
+
+class ShareOfBatches:
+    """One process's share of each batch: every so-many-th row, so that all get sentences of like length.
+
+    N processes with batch B so follow one process with batch N x B. (Where the last batch has fewer rows than
+    there are processes, some rows are taken twice.)
+    """
+
+    def __init__(self, batches: Any, number: int, count: int) -> None:
+        self.batches, self.number, self.count = batches, number, count
+        self.batch_size, self.drop_last = batches.batch_size // count, batches.drop_last
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.batches:
+            yield batch[self.number :: self.count] or [batch[self.number % len(batch)]]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Hand the epoch on."""
+        self.batches.set_epoch(epoch)
 
 
 def _shuffled(count: int, key: str) -> NDArray[np.int64]:

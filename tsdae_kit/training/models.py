@@ -24,7 +24,7 @@ def choose_device(wanted: str | None) -> torch.device:
     """
     if wanted is None:
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return torch.device("cuda", torch.cuda.current_device())  # of several processes, each has its own
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         return torch.empty(0, device=wanted).device
@@ -33,6 +33,15 @@ def choose_device(wanted: str | None) -> torch.device:
         raise KitError(
             f"The device {wanted!r} cannot be used ({reason}). Leave --device out for the best there is."
         ) from error
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Return whether the device multiplies matrices in bfloat16 itself (emulated, it would be slower)."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and any(
+        getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
 
 
 def load_encoder(name: str, device: torch.device) -> SentenceTransformer:

@@ -64,6 +64,8 @@ class Progress(TrainerCallback):
         for kind in kinds:
             self.first.setdefault(kind, logs[kind])
             self.last[kind] = logs[kind]
+        if not state.is_world_process_zero:
+            return
         entry = {"step": state.global_step, **logs, "sentences_per_second": round(self.speed, 1)}
         try:
             with self.metrics.open("a", encoding="utf-8") as stream:

@@ -21,6 +21,7 @@ from uuid import uuid4
 
 from tsdae_kit.folders import locked, remove_partial, write_json
 from tsdae_kit.settings import KitError, TrainSettings, flag, make_settings
+from tsdae_kit.training import processes
 from tsdae_kit.training.checkpoints import list_checkpoints, step_of
 
 logger = logging.getLogger("tsdae_kit")
@@ -158,6 +159,7 @@ def begin_run(settings: TrainSettings, fingerprint: str, max_length: int | None)
         "settings": _recorded(settings),
         "data": fingerprint,
         "max_length": max_length,
+        "processes": processes.count(),
         "versions": _environment(),
     }
     write_json(settings.output / RECORD, record)
@@ -198,13 +200,18 @@ def check_unchanged(run: Run, fingerprint: str) -> None:
     """Compare what a resumed run was started with: other data is refused, other libraries are said.
 
     Raises:
-        KitError: If the prepared data is not the one of the record.
+        KitError: If the prepared data or the number of processes is not the one of the record.
     """
     record = run.record or {}
     if record["data"] != fingerprint:
         raise KitError(
             f"{run.settings.data} has the fingerprint {fingerprint}, but the run was started on {record['data']}. "
             "Pass the run's own data, or start a new run with another --output."
+        )
+    if record["processes"] != processes.count():
+        raise KitError(
+            f"The run was started by {record['processes']} processes, and now there are {processes.count()}: "
+            f"other batches. Start {record['processes']}, or begin a new run with --model {run.folder}/checkpoint-N."
         )
     today = _environment()
     changed = [

@@ -18,6 +18,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from tsdae_kit.training import processes
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
@@ -67,12 +69,14 @@ class StopOnSignal(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Save now and stop; an evaluation that is due breaks off, and is done when the run is resumed."""
+        self.received = processes.first_of(self.received)  # all stop at the same step
         if self.received:
             control.should_save = True
             control.should_training_stop = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Stop without another step if the signal came during the save."""
+        self.received = processes.first_of(self.received)
         if self.received:
             control.should_training_stop = True
 
@@ -80,5 +84,6 @@ class StopOnSignal(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Break an evaluation off."""
+        self.received = processes.first_of(self.received)
         if self.received:
             raise EvaluationStopped

@@ -15,12 +15,14 @@ import logging
 import random
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+from accelerate import DistributedDataParallelKwargs
+from accelerate.data_loader import prepare_data_loader
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformerTrainer
@@ -30,7 +32,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from tsdae_kit.console import show_bytes
 from tsdae_kit.folders import new_folder
 from tsdae_kit.settings import KitError
-from tsdae_kit.training import checkpoints
+from tsdae_kit.training import checkpoints, processes
+from tsdae_kit.training.batches import ShareOfBatches
 from tsdae_kit.training.signals import EvaluationStopped, ignore_signals
 
 logger = logging.getLogger("tsdae_kit")
@@ -61,6 +64,8 @@ class ResumableTrainer(SentenceTransformerTrainer):
     def _wrap_model(self, model: nn.Module, training: bool = True, dataloader: Any = None) -> nn.Module:
         if training and isinstance(self.loss, nn.Module):
             if self.model_wrapped is self.model:  # not yet wrapped by an earlier train()
+                # The encoder is frozen at first, and poolers are never used: some weights get no gradient.
+                self.accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
                 wrapped: nn.Module = self.accelerator.prepare_model(self.loss)
                 return wrapped
             return self.model_wrapped
@@ -82,14 +87,21 @@ class ResumableTrainer(SentenceTransformerTrainer):
     def _build_dataloader(self, dataset: Any, batch_size: int, dataset_kind: str) -> Any:
         loader = super()._build_dataloader(dataset, batch_size, dataset_kind)
         loader.worker_init_fn = ignore_signals
+        if dataset_kind == "train" and processes.count() > 1:  # its batches are shares already
+            loader = prepare_data_loader(
+                loader, self.accelerator.device, num_processes=1, process_index=0, put_on_device=True
+            )
+            loader._is_accelerate_prepared = True
         return loader
 
-    def get_batch_sampler(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        """Return the library's choice of batch sampler, and remember the training data's."""
-        sampler = super().get_batch_sampler(dataset, *args, **kwargs)
-        if dataset is self.train_dataset:
-            self._order = sampler
-        return sampler
+    def get_batch_sampler(self, dataset: Any, batch_size: int, *args: Any, **kwargs: Any) -> Any:
+        """Return the library's choice of batch sampler; for the training data, this process's share of it."""
+        if dataset is not self.train_dataset:
+            return super().get_batch_sampler(dataset, batch_size, *args, **kwargs)
+        number, count = processes.number(), processes.count()
+        sampler = super().get_batch_sampler(dataset, batch_size * count, *args, **kwargs)
+        self._order = ShareOfBatches(sampler, number, count) if count > 1 else sampler
+        return self._order
 
     def set_epoch(self, epoch: int) -> None:
         """Hand the epoch to the order of the batches and to the data set's transform, where they take one."""
@@ -116,38 +128,51 @@ class ResumableTrainer(SentenceTransformerTrainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         try:
-            self._save_whole(model, trial)
-        except (OSError, RuntimeError, SafetensorError) as error:  # what torch and safetensors raise on a full disk
-            run, reason = Path(str(self.args.output_dir)), str(error).strip().splitlines()[0]
+            with ExitStack() as staging:
+                self._save_whole(model, trial, staging)
+        except _SaveFailed as failure:
+            run = Path(str(self.args.output_dir))
             room = f", {show_bytes(shutil.disk_usage(run).free)} free" if run.is_dir() else ""
-            fault = f"The checkpoint of step {self.state.global_step} could not be saved in {run} ({reason}{room})"
+            fault = f"The checkpoint of step {self.state.global_step} could not be saved in {run} ({failure}{room})"
             if self.on_save_error == "stop":
-                raise KitError(f"{fault}. Make room, then --resume.") from error
+                raise KitError(f"{fault}. Make room, then --resume.") from failure
             logger.warning(
                 "!!! %s. Training goes on; until a save succeeds, a kill loses the steps since the last.", fault
             )
 
-    def _save_whole(self, model: nn.Module, trial: Any) -> None:
+    def _save_whole(self, model: nn.Module, trial: Any, staging: ExitStack) -> None:
+        """Write a checkpoint in three parts, after each of which all processes know whether it went well."""
         run, step = Path(str(self.args.output_dir)), self.state.global_step
-        if not run.is_dir():
-            raise FileNotFoundError(f"the folder {run} is gone; was it moved or deleted?")
-        with new_folder(run / f"checkpoint-{step}") as folder:
-            self._staging = folder / "framework"
+        first = processes.number() == 0
+        target = run / f"checkpoint-{step}"
+        with _shared_fault():
+            if not run.is_dir():
+                raise FileNotFoundError(f"the folder {run} is gone; was it moved or deleted?")
+            folder = staging.enter_context(new_folder(target)) if first else None
+        folder = processes.from_first(lambda: folder)
+        with _shared_fault():
+            self._staging = cast("Path", folder) / "framework"
             try:
-                super()._save_checkpoint(model, trial)
+                super()._save_checkpoint(model, trial)  # the others add their random state
             finally:
                 self._staging = None
-            written = folder / "framework" / f"checkpoint-{step}"
-            for entry in written.iterdir():
-                entry.rename(folder / entry.name)
-            written.rmdir()
-            written.parent.rmdir()
-            save_file(own_state(self.loss, self.model), folder / OWN_WEIGHTS)
-            checkpoints.seal(folder, self.run_id)
-        if self.args.save_total_limit:
-            checkpoints.rotate(
-                run, self.run_id, self.args.save_total_limit, {step, self.state.best_global_step or step}
-            )
+        with _shared_fault():
+            if first:
+                self._complete(cast("Path", folder), step)
+                staging.close()
+                if self.args.save_total_limit:
+                    kept = {step, self.state.best_global_step or step}
+                    checkpoints.rotate(run, self.run_id, self.args.save_total_limit, kept)
+
+    def _complete(self, folder: Path, step: int) -> None:
+        """Add to the framework's files the loss's own weights, and seal the folder."""
+        written = folder / "framework" / f"checkpoint-{step}"
+        for entry in written.iterdir():
+            entry.rename(folder / entry.name)
+        written.rmdir()
+        written.parent.rmdir()
+        save_file(own_state(self.loss, self.model), folder / OWN_WEIGHTS)
+        checkpoints.seal(folder, self.run_id)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         # No model card for each checkpoint, and no pickle of the arguments, which nothing reads.
@@ -156,6 +181,22 @@ class ResumableTrainer(SentenceTransformerTrainer):
     def _load_from_checkpoint(self, checkpoint_path: str) -> None:  # type: ignore[override]  # as the parent's
         super()._load_from_checkpoint(checkpoint_path)
         load_own_state(self.loss, self.model, Path(checkpoint_path) / OWN_WEIGHTS)
+
+
+class _SaveFailed(Exception):  # noqa: N818
+    """Why a checkpoint could not be saved, in one line."""
+
+
+@contextmanager
+def _shared_fault() -> Iterator[None]:
+    """Raise in every process what goes wrong in one of them."""
+    fault, cause = None, None
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # what torch and safetensors raise on a full disk
+        fault, cause = str(error).strip().splitlines()[0], error
+    if fault := processes.first_of(fault):
+        raise _SaveFailed(fault) from cause
 
 
 def own_state(loss: nn.Module | dict[str, nn.Module], model: nn.Module) -> dict[str, Tensor]:

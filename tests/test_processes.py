@@ -1,0 +1,146 @@
+"""Several processes are one run: the same weights in all of them, and the ones that a single process gets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import TrainerCallback
+
+from tests.tiny import SHORT, _run, assert_equal_to_the_bit, last_step, weights
+from tsdae_kit import train
+from tsdae_kit.training.batches import ShareOfBatches
+from tsdae_kit.training.trainer import own_state
+
+TWO = {**SHORT, "batch_size": 4, "device": "cpu"}
+
+
+class Fingerprints(TrainerCallback):
+    """Writes a digest of every weight of encoder and decoder after each step."""
+
+    def __init__(self, loss: Any, path: Path) -> None:
+        self.loss, self.path = loss, path
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        state = own_state(self.loss, torch.nn.Module())
+        digest = hashlib.sha256(b"".join(t.numpy().tobytes() for t in state.values())).hexdigest()
+        with self.path.open("a") as stream:
+            stream.write(digest + "\n")
+
+
+def rank(given: dict[str, Any], number: int, port: int, digests: Path) -> None:
+    os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2",
+                      MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))  # fmt: skip
+    make = train._make_trainer
+
+    def make_and_watch(*args: Any) -> Any:
+        trainer = make(*args)
+        trainer.add_callback(Fingerprints(trainer.loss, digests / str(number)))
+        return trainer
+
+    train._make_trainer = make_and_watch
+    _run(given, 0.0)
+
+
+def start_two(given: dict[str, Any], digests: Path) -> list[Any]:
+    digests.mkdir(exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = multiprocessing.get_context("forkserver")
+    both = [processes.Process(target=rank, args=(given, number, port, digests)) for number in (0, 1)]
+    for process in both:
+        process.start()
+    return both
+
+
+def codes(both: list[Any]) -> list[int]:
+    for process in both:
+        process.join(120)
+    return [process.exitcode for process in both]
+
+
+@pytest.fixture(scope="module")
+def still(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """The tiny model without dropout, whose random numbers are each process's own."""
+    folder = tmp_path_factory.mktemp("still") / "model"
+    shutil.copytree(tiny_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory, still: Path, tiny_data: Path) -> Path:
+    folder = tmp_path_factory.mktemp("two")
+    given = {**TWO, "data": tiny_data, "model": str(still), "output": folder / "run"}
+    assert codes(start_two(given, folder / "digests")) == [0, 0]
+    return folder
+
+
+def test_after_every_step_all_processes_hold_the_same_weights(two: Path) -> None:
+    first, second = ((two / "digests" / number).read_text().split() for number in "01")
+    assert first == second
+    assert len(set(first)) == SHORT["max_steps"]
+
+
+def test_two_processes_follow_one_with_the_double_batch(
+    two: Path, still: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    train.adapt(**SHORT, device="cpu", data=tiny_data, model=str(still), output=tmp_path / "one")
+    one, both = weights(tmp_path / "one"), weights(two / "run")
+    assert one.keys() == both.keys()
+    for name, tensor in one.items():
+        torch.testing.assert_close(both[name], tensor, rtol=1e-3, atol=2e-5, msg=name)
+
+
+def test_killed_processes_resume_to_the_bit_and_another_number_is_refused(
+    two: Path, still: Path, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {**TWO, "data": tiny_data, "model": str(still), "output": tmp_path / "run"}
+    both = start_two(given, tmp_path / "digests")
+    while last_step(tmp_path / "run") < 10:
+        time.sleep(0.01)
+    for process in both:
+        os.kill(process.pid, signal.SIGKILL)
+    assert codes(both) == [-9, -9]
+    with pytest.raises(train.KitError, match="started by 2 processes, and now there are 1"):
+        train.adapt(output=tmp_path / "run", resume=True)
+    assert codes(start_two({"output": tmp_path / "run", "resume": True}, tmp_path / "again")) == [0, 0]
+    assert_equal_to_the_bit(two / "run", tmp_path / "run")
+
+
+def test_a_signal_to_one_process_stops_all_at_the_same_step(still: Path, tiny_data: Path, tmp_path: Path) -> None:
+    given = {**TWO, "max_steps": 2000, "data": tiny_data, "model": str(still), "output": tmp_path / "run"}
+    both = start_two(given, tmp_path / "digests")
+    while last_step(tmp_path / "run") < 5:
+        time.sleep(0.01)
+    os.kill(both[1].pid, signal.SIGTERM)
+    assert codes(both) == [75, 75]
+    first, second = ((tmp_path / "digests" / number).read_text().split() for number in "01")
+    assert first == second
+
+
+def test_shares_of_a_batch_are_all_of_it_and_none_is_empty() -> None:
+    class Batches:
+        batch_size, drop_last = 6, False
+
+        def __len__(self) -> int:
+            return 3
+
+        def __iter__(self) -> Any:
+            return iter([[5, 3, 1, 0, 2, 4], [6, 7, 8], [9]])
+
+    shares = [list(ShareOfBatches(Batches(), number, 3)) for number in range(3)]
+    assert shares == [[[5, 0], [6], [9]], [[3, 2], [7], [9]], [[1, 4], [8], [9]]]

@@ -1,0 +1,81 @@
+"""Several processes as one run: who is first, what all must know, and when all must wait.
+
+``torchrun`` and ``accelerate launch`` start the same command several times and tell each its number in
+the environment. The first process reads and writes the run's folder; what it decides reaches the others
+through here. With one process everything in this module is free.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from tsdae_kit.settings import KitError
+
+T = TypeVar("T")
+
+
+def count() -> int:
+    """Return the number of processes of this run."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def number() -> int:
+    """Return this process's number; the first is 0."""
+    return int(os.environ.get("RANK", "0")) if count() > 1 else 0
+
+
+@contextmanager
+def joined(on_cpu: bool) -> Iterator[None]:
+    """Connect the processes for this block."""
+    if count() == 1:
+        yield
+        return
+    from accelerate import PartialState
+    from torch import distributed
+
+    PartialState(cpu=on_cpu)
+    try:
+        yield
+        distributed.barrier()  # none leaves while another still needs it
+    finally:
+        distributed.destroy_process_group()
+
+
+def from_first(action: Callable[[], T]) -> T:
+    """Return what ``action`` returns in the first process; the others do not run it.
+
+    Raises:
+        KitError: In the first process, what ``action`` raises; the others then end quietly with its exit code.
+    """
+    if count() == 1:
+        return action()
+    from torch import distributed
+
+    answer: list[Any] = [None, False]
+    error: KitError | None = None
+    if number() == 0:
+        try:
+            answer = [action(), True]
+        except KitError as raised:
+            error = raised
+    distributed.broadcast_object_list(answer)
+    if error:
+        raise error
+    if not answer[1]:
+        raise SystemExit(2)
+    result: T = answer[0]
+    return result
+
+
+def first_of(value: T | None) -> T | None:
+    """Return the first value that is not ``None`` over the processes: one's fault or signal concerns all."""
+    if count() == 1:
+        return value
+    from torch import distributed
+
+    values: list[T | None] = [None] * count()
+    distributed.all_gather_object(values, value)
+    return next((v for v in values if v is not None), None)
