@@ -24,7 +24,7 @@ def test_every_dropped_line_is_counted_under_its_reason() -> None:
     prepare_corpus(files=[write("c.txt", [*good, *bad])], output="out")
     manifest = read_manifest(Path("out"))
     assert manifest is not None
-    assert manifest["dropped"] == {"empty": 2, "too short": 1, "too long": 1, "no letters": 1, "duplicate": 2}
+    assert manifest["dropped"] == {"empty": 2, "too short": 1, "too long": 1, "few letters": 1, "duplicate": 2}
     assert manifest["read"] == 27
     assert manifest["train"] + manifest["held_out"] == 20
 

@@ -1,94 +1,220 @@
-"""Text files in: finds them and streams their lines, one text per line, plain or gzip-compressed.
+"""Streams files as chunks of about a megabyte, and turns a chunk into texts; the two may run in different processes.
 
-Lines are decoded one at a time so that a wrong byte is reported with its file and line, and so that
-memory does not depend on the file's size.
+The first half only cuts bytes at line ends, which is fast, so that decoding and JSON are done by all
+cores. What goes wrong names the file and the line (a row, in formats that have no lines). Chunks depend
+on the files alone, so that the result is the same for any number of workers.
 """
 
 from __future__ import annotations
 
-import glob
-import gzip
-import hashlib
+import codecs
+import csv
+import json
+import lzma
+import re
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import Any
 
 from tsdae_kit.settings import KitError
+from tsdae_kit.text.files import kind_of, open_stream
 
-SUFFIXES = (".txt", ".text", ".txt.gz", ".text.gz")
+CHUNK = 1 << 20
+LONGEST = 64 << 20  # a "line" beyond this is a file without line ends, which would fill the memory
+_BLANK_LINES = re.compile(r"\r?\n[^\S\n]*(?:\n[^\S\n]*)+")
+ID_COLUMNS = ("id", "_id")
 
 
-def find_files(names: Sequence[str]) -> list[Path]:
-    """Return the files meant by file names, folders (searched to the bottom) and globs, sorted within each.
+@dataclass(frozen=True)
+class Format:
+    """How the files are written: the settings of the same names."""
+
+    column: str
+    encoding: str
+    errors: str
+    paragraphs: bool
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some whole texts of one file.
+
+    Attributes:
+        path: The file, for messages.
+        kind: What ``content`` is: ``lines`` or ``json`` as bytes, or ``rows``, texts already.
+        first: The number of its first line or row, from 1.
+        before: How many lines or rows the whole input has before it; numbers the documents.
+        content: The texts.
+        ids: The documents' own names, if the rows have them.
+        position: Bytes of the input read by then, of all files, as they are on the disk.
+    """
+
+    path: str
+    kind: str
+    first: int
+    before: int
+    content: bytes | list[str | None]
+    ids: list[Any] | None
+    position: int
+
+
+def read_chunks(paths: Sequence[Path], form: Format) -> Iterator[Chunk]:
+    """Yield everything in the files, in order.
 
     Raises:
-        KitError: Naming every input that is missing, empty or a folder without text.
+        KitError: Naming the file and the line where reading ends.
     """
-    found: list[Path] = []
-    problems: list[str] = []
-    for name in names:
-        path = Path(name)
-        if path.is_dir():
-            matches = sorted(p for p in path.rglob("*") if p.is_file() and p.name.endswith(SUFFIXES))
-            if not matches:
-                problems.append(f"The folder {name} holds no text ({', '.join(SUFFIXES)})")
-        elif path.exists():
-            matches = [path]
-        else:
-            matches = sorted(Path(p) for p in glob.glob(name, recursive=True) if Path(p).is_file())  # noqa: PTH207
-            if not matches:
-                problems.append(f"There is no file {name}")
-        problems += [f"The file {p} is empty" for p in matches if p.stat().st_size == 0]
-        found += matches
-    if problems:
-        raise KitError(". ".join(problems) + ". Name text files with one text per line.")
-    return list(dict.fromkeys(found))
-
-
-def _open(path: Path) -> IO[bytes]:
-    # The caller closes it.
-    return cast("IO[bytes]", gzip.open(path) if path.name.endswith(".gz") else path.open("rb"))
-
-
-def read_lines(path: Path, errors: str) -> Iterator[str]:
-    """Yield the file's lines, without their ends.
-
-    Args:
-        path: A text file in UTF-8, with or without a byte-order mark, plain or gzip.
-        errors: ``strict`` or ``replace``, for bytes that are not UTF-8.
-
-    Raises:
-        KitError: Naming the file, and for a wrong byte its line.
-    """
-    number = 0
-    try:
-        with _open(path) as stream:
-            for number, line in enumerate(stream, start=1):
-                if b"\0" in line:
-                    raise KitError(
-                        f"{path}, line {number}: it holds a zero byte, so it is no UTF-8 text. Convert the file."
-                    )
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8", errors).rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise KitError(
-            f"{path}, line {number}: the byte 0x{byte:02x} is not UTF-8. "
-            "Convert the file, or pass --encoding-errors replace."
-        ) from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise KitError(f"{path}, after line {number}: {error}. Check that the file is whole and readable.") from error
-
-
-def content_digest(paths: Sequence[Path]) -> str:
-    """Return a digest of the files' bytes, in order (not of their names: a moved corpus is the same corpus)."""
-    digest = hashlib.blake2b(digest_size=16)
+    before = position = 0
     for path in paths:
+        kind = kind_of(path) or ("json" if ".json" in path.suffixes else "lines")
+        parts = _bytes(path, form, kind) if kind in ("lines", "json") else _rows(path, form, kind)
+        first = 1
+        for content, ids, read in parts:
+            name = kind if isinstance(content, bytes) else "rows"
+            yield Chunk(str(path), name, first, before, content, ids, position + read)
+            count = len(content) if isinstance(content, list) else content.count(b"\n") + (content[-1:] != b"\n")
+            first, before = first + count, before + count
+        position += path.stat().st_size
+
+
+Part = tuple[bytes | list[str | None], list[Any] | None, int]
+
+
+@contextmanager
+def readable(path: Path, place: Any) -> Iterator[None]:
+    """Turn what a damaged file makes the libraries raise into one line; ``place()`` says how far it was read."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, csv.Error, UnicodeDecodeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise KitError(f"{path}, after {place()}: {reason}. Check that the file is whole and readable.") from error
+
+
+def _bytes(path: Path, form: Format, kind: str) -> Iterator[Part]:
+    """Yield blocks of whole lines (whole paragraphs, where these are the texts), in UTF-8 or as they are."""
+    ends = (b"\n\n", b"\n\r\n") if form.paragraphs and kind == "lines" else (b"\n",)
+    lines, rest = 0, b""
+    with readable(path, lambda: f"line {lines}"), open_stream(path) as (stream, below):
+        for block in as_ascii_based(path, stream, form):
+            rest += block
+            found = [(at, len(end)) for end in ends if (at := rest.rfind(end, max(len(rest) - len(block) - 3, 0))) >= 0]
+            if found:
+                cut = sum(max(found))
+                whole, rest = rest[:cut], rest[cut:]
+                yield whole, None, below.tell()
+                lines += whole.count(b"\n")
+            elif len(rest) > LONGEST:
+                raise KitError(
+                    f"{path}, line {lines + 1}: no text ends within {LONGEST >> 20} MB. Put each text on a line."
+                )
+        if rest:
+            yield rest, None, below.tell()
+
+
+def as_ascii_based(path: Path, stream: Any, form: Format) -> Iterator[bytes]:
+    """Yield the stream in blocks; encodings whose line end is no single byte (UTF-16) are turned into UTF-8."""
+    if "\n".encode(form.encoding) == b"\n":
+        start = True
+        while block := stream.read(CHUNK):
+            yield block.removeprefix(codecs.BOM_UTF8) if start and is_utf8(form.encoding) else block
+            start = False
+        return
+    decoder = codecs.getincrementaldecoder(form.encoding)(form.errors)
+    lines = 0
+    while True:
+        block = stream.read(CHUNK)
         try:
-            with path.open("rb") as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
-        except OSError as error:
-            raise KitError(f"{path} cannot be read ({error.strerror}). Check its permissions.") from error
-        digest.update(b"\0end of file\0")
-    return digest.hexdigest()
+            text = decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            before = error.object[: error.start].decode(form.encoding, "ignore")
+            raise wrong_byte(str(path), lines + before.count("\n") + 1, error, form.encoding) from error
+        lines += text.count("\n")
+        yield text.encode("utf-8", "replace")
+        if not block:
+            return
+
+
+def is_utf8(encoding: str) -> bool:
+    """Return whether the name means UTF-8, however it is spelled."""
+    return codecs.lookup(encoding).name == "utf-8"
+
+
+def wrong_byte(path: str, line: int, error: UnicodeDecodeError, encoding: str) -> KitError:
+    """Return the error for bytes that the encoding forbids."""
+    byte, name = error.object[error.start], encoding.upper() if is_utf8(encoding) else encoding
+    return KitError(
+        f"{path}, line {line}: the byte 0x{byte:02x} is not {name}. "
+        "Convert the file, pass its --encoding, or --encoding-errors replace."
+    )
+
+
+def _decode(chunk: Chunk, form: Format) -> str:
+    content = chunk.content
+    assert isinstance(content, bytes)  # noqa: S101  # by kind
+    encoding = form.encoding if "\n".encode(form.encoding) == b"\n" else "utf-8"
+    if (zero := content.find(b"\0")) >= 0:
+        line = chunk.first + content.count(b"\n", 0, zero)
+        raise KitError(
+            f"{chunk.path}, line {line}: it holds a zero byte, "
+            f"so it is no {encoding.upper()} text. Convert the file, or pass its --encoding (utf-16?)."
+        )
+    try:
+        return content.decode(encoding, form.errors)
+    except UnicodeDecodeError as error:
+        raise wrong_byte(chunk.path, chunk.first + content.count(b"\n", 0, error.start), error, encoding) from error
+
+
+def texts_of(chunk: Chunk, form: Format) -> Iterator[tuple[str, str | None]]:
+    """Yield each text of the chunk with the name of its document; a missing one is an empty text.
+
+    Raises:
+        KitError: Naming the file and line of what is no text.
+    """
+    if chunk.kind == "rows":
+        names = chunk.ids or [None] * len(chunk.content)
+        for number, (text, name) in enumerate(zip(chunk.content, names, strict=True), start=chunk.before + 1):
+            yield str(text or ""), str(number if name is None else name)
+        return
+    whole = _decode(chunk, form)
+    if chunk.kind == "lines" and form.paragraphs:
+        number = chunk.before + 1
+        for paragraph in _BLANK_LINES.split(whole.strip("\r\n")):
+            yield paragraph, str(number)
+        return
+    for number, line in enumerate(whole.removesuffix("\n").split("\n")):
+        if chunk.kind == "lines":
+            yield line, str(chunk.before + number + 1)
+        elif line and not line.isspace():
+            yield _from_json(line, f"{chunk.path}, line {chunk.first + number}", form, chunk.before + number + 1)
+
+
+def _from_json(line: str, where: str, form: Format, number: int) -> tuple[str, str | None]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", "too deeply nested" if isinstance(error, RecursionError) else str(error))
+        raise KitError(f"{where}: no JSON ({reason}). Give one JSON object a line.") from error
+    if not isinstance(row, dict):
+        raise KitError(f"{where}: it holds a {type(row).__name__}, not an object. Give one JSON object a line.")
+    if form.column not in row:
+        raise no_column(where, form.column, row)
+    text = row[form.column]
+    if not isinstance(text, str | None):
+        raise KitError(f"{where}: the column {form.column!r} holds a {type(text).__name__}, not text. Pass --column.")
+    name = next((row[key] for key in ID_COLUMNS if isinstance(row.get(key), str | int)), number)
+    return text or "", str(name)
+
+
+def no_column(where: str, column: str, found: Any) -> KitError:
+    """Return the error that lists the columns there are."""
+    listed = ", ".join(map(str, found)) or "none"
+    return KitError(f"{where}: there is no column {column!r} (there are: {listed:.300}). Pass --column NAME.")
+
+
+def _rows(path: Path, form: Format, kind: str) -> Iterator[Part]:
+    from tsdae_kit.text.tables import read_csv, read_tables
+
+    yield from read_csv(path, form, kind) if kind in ("csv", "tsv") else read_tables(path, form, kind)

@@ -1,0 +1,118 @@
+"""Streams one column of CSV, TSV, Parquet and Arrow files; a wrong name lists the columns found."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tsdae_kit.settings import KitError
+from tsdae_kit.text.files import open_stream
+from tsdae_kit.text.reading import ID_COLUMNS, LONGEST, Format, Part, as_ascii_based, no_column, readable, wrong_byte
+
+ROWS = 4096
+
+
+def read_csv(path: Path, form: Format, kind: str) -> Iterator[Part]:
+    """Yield the rows' texts; Python's own reader, because it names the line, and quoted fields may hold line ends.
+
+    Raises:
+        KitError: Naming the line of a row that is wrong.
+    """
+    csv.field_size_limit(LONGEST)  # a quote that is never closed would swallow the file
+    with readable(path, lambda: f"line {rows.line_num if rows else 0}"), open_stream(path) as (stream, below):
+        rows: Any = None
+        rows = csv.reader(_lines(path, stream, form), delimiter="\t" if kind == "tsv" else ",", strict=True)
+        header: list[str] = next(rows, [])
+        if form.column not in header:
+            raise no_column(str(path), form.column, header)
+        column, name = header.index(form.column), next((header.index(key) for key in ID_COLUMNS if key in header), None)
+        texts: list[str | None] = []
+        names: list[str | None] = []
+        size = 0
+        for row in rows:
+            if not row:
+                continue
+            if len(row) != len(header):
+                raise KitError(
+                    f"{path}, line {rows.line_num}: {len(row)} fields where the first line has {len(header)}. "
+                    "Quote fields that hold the delimiter."
+                )
+            texts.append(row[column])
+            names.append(row[name] if name is not None else None)
+            size += len(row[column])
+            if len(texts) == ROWS or size > LONGEST:
+                yield texts, names if name is not None else None, below.tell()
+                texts, names, size = [], [], 0
+        yield texts, names if name is not None else None, below.tell()
+
+
+def _lines(path: Path, stream: Any, form: Format) -> Iterator[str]:
+    rest = b""
+    number = 0
+    encoding = form.encoding if "\n".encode(form.encoding) == b"\n" else "utf-8"
+    for block in as_ascii_based(path, stream, form):
+        *lines, rest = (rest + block).split(b"\n")
+        for line in lines:
+            number += 1
+            yield _text(path, number, line + b"\n", encoding, form.errors)
+    if rest:
+        yield _text(path, number + 1, rest, encoding, form.errors)
+
+
+def _text(path: Path, number: int, line: bytes, encoding: str, errors: str) -> str:
+    if b"\0" in line:
+        raise KitError(f"{path}, line {number}: it holds a zero byte, so it is no text. Convert the file.")
+    try:
+        return line.decode(encoding, errors)
+    except UnicodeDecodeError as error:
+        raise wrong_byte(str(path), number, error, encoding) from error
+
+
+def read_tables(path: Path, form: Format, kind: str) -> Iterator[Part]:
+    """Yield the rows' texts of a Parquet or Arrow file, batch by batch.
+
+    Raises:
+        KitError: For a damaged file, or a column that is missing or holds no text.
+    """
+    import pyarrow
+    from pyarrow import ipc, parquet
+
+    done, size = 0, path.stat().st_size
+    with readable(path, lambda: f"row {done}"), path.open("rb") as stream:
+        batches: Any
+        if kind == "parquet":
+            file = parquet.ParquetFile(stream)
+            schema, total = file.schema_arrow, file.metadata.num_rows
+            wanted = _columns(path, form, schema)
+            batches = file.iter_batches(ROWS, columns=wanted)
+        elif stream.read(6) == b"ARROW1":
+            file = ipc.open_file(stream)
+            schema, total = file.schema, 0
+            batches = (file.get_batch(i) for i in range(file.num_record_batches))
+        else:
+            stream.seek(0)
+            batches = ipc.open_stream(stream)
+            schema, total = batches.schema, 0
+        wanted = _columns(path, form, schema)
+        for batch in batches:
+            for start in range(0, len(batch), ROWS):
+                part = batch.slice(start, ROWS)
+                texts = part.column(form.column).cast(pyarrow.large_string()).to_pylist()
+                names = part.column(wanted[1]).to_pylist() if wanted[1:] else None
+                done += len(texts)
+                yield texts, names, size * done // total if total else stream.tell()
+
+
+def _columns(path: Path, form: Format, schema: Any) -> list[str]:
+    from pyarrow import types
+
+    if form.column not in schema.names:
+        raise no_column(str(path), form.column, schema.names)
+    kind = schema.field(form.column).type
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    is_text: list[Callable[[Any], bool]] = [types.is_string, types.is_large_string, types.is_string_view, types.is_null]
+    if not any(test(kind) for test in is_text):
+        raise KitError(f"{path}: the column {form.column!r} holds {kind}, not text. Pass --column NAME.")
+    return [form.column, *[key for key in ID_COLUMNS if key in schema.names and key != form.column][:1]]
