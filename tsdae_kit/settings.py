@@ -98,11 +98,10 @@ class PrepareSettings:
             found.append(f"--deletion-ratio {self.deletion_ratio} is outside 0 (keep all) to below 1")
         if not 1 <= self.min_chars <= self.max_chars:
             found.append(f"--min-chars {self.min_chars} must be from 1 to --max-chars {self.max_chars}")
-        found += [
-            f"{flag(name)} {value} is outside 0 to 1"
-            for name in ("min_letters", "near_duplicates")
-            if (value := getattr(self, name)) is not None and not 0 <= value <= 1
-        ]
+        if not 0 <= self.min_letters <= 1:
+            found.append(f"--min-letters {self.min_letters} is outside 0 to 1")
+        if self.near_duplicates is not None and not 0.3 <= self.near_duplicates <= 0.95:
+            found.append(f"--near-duplicates {self.near_duplicates} is outside 0.3 (hardly alike) to 0.95")
         found += [
             f"{flag(name)} {value} is below 1"
             for name in ("workers", "max_length")

@@ -43,46 +43,65 @@ def _cut(piece: str) -> tuple[str, str]:
     return piece[: len(piece) - len(word)], word
 
 
+def _in_place(noise: Noise, pieces: list[str], words: list[str]) -> list[str]:
+    """Return the words with the white space of the pieces whose places they take, and apart where they are new."""
+    left: list[str] = []
+    before = (True, "")
+    for piece, word in zip(pieces, words, strict=True):
+        space, old = _cut(piece)
+        if not space and (word != old or not before[0]) and _would_grow_together(noise, before[1], word):
+            space = " "
+        left.append(space + word)
+        before = (word == old, word)
+    return left
+
+
+def _would_grow_together(noise: Noise, left: str, right: str) -> bool:
+    if noise.words == "characters" or not (left[-1:].isalnum() and right[:1].isalnum()):
+        return False
+    return not (is_spaceless(left[-1]) or is_spaceless(right[0]))
+
+
 def swap(noise: Noise, pieces: list[str], draws: array.array[int], threshold: int) -> list[str]:
     """Return the words with chosen ones and their right neighbours exchanged; the white space stays where it was."""
-    spaces, words = zip(*map(_cut, pieces), strict=True) if pieces else ((), ())
-    moved = list(words)
-    for i in range(len(moved) - 1):
+    words = [_cut(piece)[1] for piece in pieces]
+    for i in range(len(words) - 1):
         if draws[i] < threshold:
-            moved[i], moved[i + 1] = moved[i + 1], moved[i]
-    return [space + word for space, word in zip(spaces, moved, strict=True)]
+            words[i], words[i + 1] = words[i + 1], words[i]
+    return _in_place(noise, pieces, words)
 
 
 def mask(noise: Noise, pieces: list[str], draws: array.array[int], threshold: int) -> list[str]:
     """Return the words with chosen ones masked."""
-    return [
-        _cut(piece)[0] + noise.mask_token if draw < threshold else piece
-        for piece, draw in zip(pieces, draws, strict=True)
-    ]
+    pairs = zip(pieces, draws, strict=True)
+    return [_cut(piece)[0] + noise.mask_token if draw < threshold else piece for piece, draw in pairs]
 
 
 def replace(noise: Noise, pieces: list[str], draws: array.array[int], threshold: int) -> list[str]:
     """Return the words with others of the corpus in the place of chosen ones."""
-    known, second = noise.vocabulary or pieces, len(pieces)
-    return [
-        _cut(piece)[0] + known[draws[second + i] % len(known)].strip() if draws[i] < threshold else piece
+    words = [
+        _other(noise, pieces, draws[len(pieces) + i]) if draws[i] < threshold else _cut(piece)[1]
         for i, piece in enumerate(pieces)
     ]
+    return _in_place(noise, pieces, words)
 
 
 def insert(noise: Noise, pieces: list[str], draws: array.array[int], threshold: int) -> list[str]:
     """Return the words with others of the corpus after chosen ones."""
-    known, second = noise.vocabulary or pieces, len(pieces)
     grown: list[str] = []
     for i, piece in enumerate(pieces):
-        grown.append(piece)
+        is_after_new = i and draws[i - 1] < threshold
+        grown.append(" " + piece if is_after_new and _would_grow_together(noise, grown[-1], piece) else piece)
         if draws[i] < threshold:
-            word = known[draws[second + i] % len(known)].strip()
+            word = _other(noise, pieces, draws[len(pieces) + i])
             grown.append(word if is_spaceless(word[:1]) or noise.words == "characters" else " " + word)
     return grown
 
 
-CHANGES: dict[str, Change] = {
-    "delete": delete, "swap": swap, "mask": mask, "replace": replace, "insert": insert,
-}  # fmt: skip
+def _other(noise: Noise, pieces: list[str], draw: int) -> str:
+    known = noise.vocabulary or pieces
+    return known[draw % len(known)].strip()
+
+
+CHANGES: dict[str, Change] = {"delete": delete, "swap": swap, "mask": mask, "replace": replace, "insert": insert}
 TWO_DRAWS = (replace, insert)  # whether a word is changed, then which word comes

@@ -7,6 +7,7 @@ one is dropped by a collision is about 3 in a million.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from tsdae_kit.settings import KitError
 
 Hashes = NDArray[np.uint64]
 Flags = NDArray[np.bool_]
+_PERMUTATIONS = 128
+_SCHEME = "affine32"
 
 
 class SeenHashes:
@@ -50,7 +53,7 @@ class NearDuplicates:
     """
 
     def __init__(self, similarity: float) -> None:
-        self._index: Any = datasketch().MinHashLSH(threshold=similarity, num_perm=PERMUTATIONS)
+        self._index: Any = datasketch().MinHashLSH(threshold=similarity, num_perm=_PERMUTATIONS)
         self._similarity = similarity
         self._kept: dict[int, Any] = {}
 
@@ -58,7 +61,7 @@ class NearDuplicates:
         """Return which of the signatures are unlike all earlier ones that were kept."""
         is_new = np.ones(len(signatures), dtype=np.bool_)
         for i, values in enumerate(signatures):
-            known = datasketch().LeanMinHash(seed=1, hashvalues=values)
+            known = datasketch().LeanMinHash(seed=1, hashvalues=values, scheme=_SCHEME)
             if any(self._kept[key].jaccard(known) >= self._similarity for key in self._index.query(known)):
                 is_new[i] = False
             else:
@@ -68,13 +71,15 @@ class NearDuplicates:
         return is_new
 
 
-PERMUTATIONS = 128
+@lru_cache(maxsize=1)
+def _blank() -> Any:
+    return datasketch().MinHash(num_perm=_PERMUTATIONS, seed=1, scheme=_SCHEME)
 
 
 def sketch(sentence: str) -> NDArray[Any]:
     """Return the sentence's MinHash signature."""
     text = sentence.casefold()
-    found = datasketch().MinHash(num_perm=PERMUTATIONS, seed=1)
+    found = _blank().copy()
     found.update_batch([text[i : i + 5].encode() for i in range(max(len(text) - 4, 1))])
     values: NDArray[Any] = found.hashvalues
     return values

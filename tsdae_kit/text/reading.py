@@ -94,32 +94,36 @@ def readable(path: Path, place: Any) -> Iterator[None]:
 
 
 def _bytes(path: Path, form: Format, kind: str) -> Iterator[Part]:
-    """Yield blocks of whole lines (whole paragraphs, where these are the texts), in UTF-8 or as they are."""
     ends = (b"\n\n", b"\n\r\n") if form.paragraphs and kind == "lines" else (b"\n",)
+    yield from ((block, None, position) for block, _, position in read_blocks(path, form, ends))
+
+
+def read_blocks(path: Path, form: Format, ends: Sequence[bytes] = (b"\n",)) -> Iterator[tuple[bytes, int, int]]:
+    """Yield blocks of whole lines (or what else has these ends), the lines before each, and the bytes read by then."""
     lines, rest = 0, b""
     with readable(path, lambda: f"line {lines}"), open_stream(path) as (stream, below):
-        for block in as_ascii_based(path, stream, form):
+        for block in _as_ascii_based(path, stream, form):
             rest += block
             found = [(at, len(end)) for end in ends if (at := rest.rfind(end, max(len(rest) - len(block) - 3, 0))) >= 0]
             if found:
                 cut = sum(max(found))
                 whole, rest = rest[:cut], rest[cut:]
-                yield whole, None, below.tell()
+                yield whole, lines, below.tell()
                 lines += whole.count(b"\n")
             elif len(rest) > LONGEST:
                 raise KitError(
                     f"{path}, line {lines + 1}: no text ends within {LONGEST >> 20} MB. Put each text on a line."
                 )
         if rest:
-            yield rest, None, below.tell()
+            yield rest, lines, below.tell()
 
 
-def as_ascii_based(path: Path, stream: Any, form: Format) -> Iterator[bytes]:
+def _as_ascii_based(path: Path, stream: Any, form: Format) -> Iterator[bytes]:
     """Yield the stream in blocks; encodings whose line end is no single byte (UTF-16) are turned into UTF-8."""
     if "\n".encode(form.encoding) == b"\n":
         start = True
         while block := stream.read(CHUNK):
-            yield block.removeprefix(codecs.BOM_UTF8) if start and is_utf8(form.encoding) else block
+            yield block.removeprefix(codecs.BOM_UTF8) if start and _is_utf8(form.encoding) else block
             start = False
         return
     decoder = codecs.getincrementaldecoder(form.encoding)(form.errors)
@@ -130,41 +134,43 @@ def as_ascii_based(path: Path, stream: Any, form: Format) -> Iterator[bytes]:
             text = decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
             before = error.object[: error.start].decode(form.encoding, "ignore")
-            raise wrong_byte(str(path), lines + before.count("\n") + 1, error, form.encoding) from error
+            raise _wrong_byte(str(path), lines + before.count("\n") + 1, error, form.encoding) from error
         lines += text.count("\n")
         yield text.encode("utf-8", "replace")
         if not block:
             return
 
 
-def is_utf8(encoding: str) -> bool:
+def _is_utf8(encoding: str) -> bool:
     """Return whether the name means UTF-8, however it is spelled."""
     return codecs.lookup(encoding).name == "utf-8"
 
 
-def wrong_byte(path: str, line: int, error: UnicodeDecodeError, encoding: str) -> KitError:
-    """Return the error for bytes that the encoding forbids."""
-    byte, name = error.object[error.start], encoding.upper() if is_utf8(encoding) else encoding
+def _wrong_byte(path: str, line: int, error: UnicodeDecodeError, encoding: str) -> KitError:
+    byte, name = error.object[error.start], encoding.upper() if _is_utf8(encoding) else encoding
     return KitError(
         f"{path}, line {line}: the byte 0x{byte:02x} is not {name}. "
         "Convert the file, pass its --encoding, or --encoding-errors replace."
     )
 
 
-def _decode(chunk: Chunk, form: Format) -> str:
-    content = chunk.content
-    assert isinstance(content, bytes)  # noqa: S101  # by kind
+def decode(content: bytes, path: str, first: int, form: Format) -> str:
+    """Return the block as text.
+
+    Raises:
+        KitError: Naming the file and line (the block's first is ``first``) of bytes that the encoding forbids.
+    """
     encoding = form.encoding if "\n".encode(form.encoding) == b"\n" else "utf-8"
     if (zero := content.find(b"\0")) >= 0:
-        line = chunk.first + content.count(b"\n", 0, zero)
+        line = first + content.count(b"\n", 0, zero)
         raise KitError(
-            f"{chunk.path}, line {line}: it holds a zero byte, "
-            f"so it is no {encoding.upper()} text. Convert the file, or pass its --encoding (utf-16?)."
+            f"{path}, line {line}: it holds a zero byte, so it is no {form.encoding.upper()} text. "
+            "Convert the file, or pass its --encoding (utf-16?)."
         )
     try:
         return content.decode(encoding, form.errors)
     except UnicodeDecodeError as error:
-        raise wrong_byte(chunk.path, chunk.first + content.count(b"\n", 0, error.start), error, encoding) from error
+        raise _wrong_byte(path, first + content.count(b"\n", 0, error.start), error, encoding) from error
 
 
 def texts_of(chunk: Chunk, form: Format) -> Iterator[tuple[str, str | None]]:
@@ -178,7 +184,8 @@ def texts_of(chunk: Chunk, form: Format) -> Iterator[tuple[str, str | None]]:
         for number, (text, name) in enumerate(zip(chunk.content, names, strict=True), start=chunk.before + 1):
             yield str(text or ""), str(number if name is None else name)
         return
-    whole = _decode(chunk, form)
+    assert isinstance(chunk.content, bytes)  # noqa: S101  # by its kind
+    whole = decode(chunk.content, chunk.path, chunk.first, form)
     if chunk.kind == "lines" and form.paragraphs:
         number = chunk.before + 1
         for paragraph in _BLANK_LINES.split(whole.strip("\r\n")):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SAMPLE = 2_000_000  # characters that Punkt learns from: about ten seconds
-_END, _CLOSING = r"[。！？｡।॥؟]", r"[」』”’）)]"  # noqa: RUF001  # the full-width marks are meant
+_END, _CLOSING = r"[。！？｡।॥؟]", r"[」』”’）)]"
 _SURE_ENDS = re.compile(f"(?<={_END})(?!{_END}|{_CLOSING})|(?<={_END}{_CLOSING})")
 _PARAGRAPH_ENDS = re.compile(r"\n\s*\n")
 

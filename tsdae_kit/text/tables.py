@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from tsdae_kit.settings import KitError
-from tsdae_kit.text.files import open_stream
-from tsdae_kit.text.reading import ID_COLUMNS, LONGEST, Format, Part, as_ascii_based, no_column, readable, wrong_byte
+from tsdae_kit.text.reading import ID_COLUMNS, LONGEST, Format, Part, decode, no_column, read_blocks, readable
 
 ROWS = 4096
 
@@ -21,9 +21,15 @@ def read_csv(path: Path, form: Format, kind: str) -> Iterator[Part]:
         KitError: Naming the line of a row that is wrong.
     """
     csv.field_size_limit(LONGEST)  # a quote that is never closed would swallow the file
-    with readable(path, lambda: f"line {rows.line_num if rows else 0}"), open_stream(path) as (stream, below):
-        rows: Any = None
-        rows = csv.reader(_lines(path, stream, form), delimiter="\t" if kind == "tsv" else ",", strict=True)
+    position = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal position
+        for block, before, position in read_blocks(path, form):  # noqa: B007
+            yield from io.StringIO(decode(block, str(path), before + 1, form), newline="\n")  # its lines
+
+    rows = csv.reader(lines(), delimiter="\t" if kind == "tsv" else ",", strict=True)
+    with readable(path, lambda: f"line {rows.line_num}"):
         header: list[str] = next(rows, [])
         if form.column not in header:
             raise no_column(str(path), form.column, header)
@@ -43,31 +49,9 @@ def read_csv(path: Path, form: Format, kind: str) -> Iterator[Part]:
             names.append(row[name] if name is not None else None)
             size += len(row[column])
             if len(texts) == ROWS or size > LONGEST:
-                yield texts, names if name is not None else None, below.tell()
+                yield texts, names if name is not None else None, position
                 texts, names, size = [], [], 0
-        yield texts, names if name is not None else None, below.tell()
-
-
-def _lines(path: Path, stream: Any, form: Format) -> Iterator[str]:
-    rest = b""
-    number = 0
-    encoding = form.encoding if "\n".encode(form.encoding) == b"\n" else "utf-8"
-    for block in as_ascii_based(path, stream, form):
-        *lines, rest = (rest + block).split(b"\n")
-        for line in lines:
-            number += 1
-            yield _text(path, number, line + b"\n", encoding, form.errors)
-    if rest:
-        yield _text(path, number + 1, rest, encoding, form.errors)
-
-
-def _text(path: Path, number: int, line: bytes, encoding: str, errors: str) -> str:
-    if b"\0" in line:
-        raise KitError(f"{path}, line {number}: it holds a zero byte, so it is no text. Convert the file.")
-    try:
-        return line.decode(encoding, errors)
-    except UnicodeDecodeError as error:
-        raise wrong_byte(str(path), number, error, encoding) from error
+        yield texts, names if name is not None else None, position
 
 
 def read_tables(path: Path, form: Format, kind: str) -> Iterator[Part]:
