@@ -105,7 +105,7 @@ def _writing(output: Path) -> Iterator[None]:
         reason = str(error).splitlines()[0].rstrip(".")
         raise KitError(
             f"{output} could not be written ({reason}). Free some space (the data takes its text's size about "
-            "five times while it is made), or choose another --output."
+            "three times while it is made), or choose another --output."
         ) from error
 
 

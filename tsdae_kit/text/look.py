@@ -113,12 +113,13 @@ def _tokenize(path: Path, texts: list[str], limit: int | None) -> tuple[NDArray[
     names = (getattr(tokenizer.model, "unk_token", None) or "<unk>", "[UNK]")
     unknown = next((number for name in names if (number := tokenizer.token_to_id(name)) is not None), -1)
     counts, pieces, words, unknowns = [], 0, 0, 0
-    for encoding in tokenizer.encode_batch(texts):
-        own = [word for word in encoding.word_ids if word is not None]
-        counts.append(len(encoding.ids))
-        pieces += len(own)
-        words += len(set(own))
-        unknowns += encoding.ids.count(unknown)
+    for start in range(0, len(texts), 500):
+        for encoding in tokenizer.encode_batch(texts[start : start + 500]):
+            own = [word for word in encoding.word_ids if word is not None]
+            counts.append(len(encoding.ids))
+            pieces += len(own)
+            words += len(set(own))
+            unknowns += encoding.ids.count(unknown)
     tokens = np.array(counts)
     rows = [
         ("tokenizer: pieces a word", f"{pieces / max(words, 1):.2f}"),

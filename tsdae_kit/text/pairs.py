@@ -124,7 +124,7 @@ class PairWriter:
         return sizes
 
     def _copy(self, path: Path, wanted: Flags) -> None:
-        # Plain files: the pages of a memory map would count as ours
+        # Plain files, here and below: the pages of a memory map would count as ours
         with pa.OSFile(str(self._folder / _ROWS)) as source, pa.OSFile(str(path), "wb") as target:
             writer, start = ipc.new_stream(target, self._schema), 0
             for batch in ipc.open_stream(source):
@@ -167,7 +167,7 @@ def read_batches(folder: Path, split: str) -> Iterator[pa.RecordBatch]:
     for path in sorted((folder / split).glob("*.parquet")):
         yield from parquet.ParquetFile(path).iter_batches()
     if (folder / split / _DATA).exists():
-        with pa.memory_map(str(folder / split / _DATA)) as stream:
+        with pa.OSFile(str(folder / split / _DATA)) as stream:
             yield from ipc.open_stream(stream)
 
 
