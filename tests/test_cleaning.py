@@ -125,7 +125,7 @@ def test_sentences_of_scripts_without_spaces_and_paragraphs() -> None:
     pairs = load_pairs(Path("out")).train
     cut = ["医生在早上治疗高血压。", "病人没有任何不适！", "“他回家休息了。”", "然后他睡着了？"]
     assert pairs["clean"][:4] == cut
-    assert pairs["document"][:] == ["1"] * 4 + ["2", "3", "5"]
+    assert pairs["document"][:] == ["1:1"] * 4 + ["1:2", "1:3", "1:5"]
     prepare_corpus(files=["c.txt"], output="out", split="paragraphs", held_out=0, overwrite=True)
     joined = [f"{chinese} The first line and its second.", "The next paragraph."]
     assert load_pairs(Path("out")).train["clean"][:] == joined

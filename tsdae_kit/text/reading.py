@@ -45,8 +45,8 @@ class Chunk:
     Attributes:
         path: The file, for messages.
         kind: What ``content`` is: ``lines`` or ``json`` as bytes, or ``rows``, texts already.
+        file: The file's number in the input, from 1.
         first: The number of its first line or row, from 1.
-        before: How many lines or rows the whole input has before it; numbers the documents.
         content: The texts.
         ids: The documents' own names, if the rows have them.
         position: Bytes of the input read by then, of all files, as they are on the disk.
@@ -54,29 +54,29 @@ class Chunk:
 
     path: str
     kind: str
+    file: int
     first: int
-    before: int
     content: bytes | list[str | None]
     ids: list[Any] | None
     position: int
 
 
-def read_chunks(paths: Sequence[Path], form: Format) -> Iterator[Chunk]:
-    """Yield everything in the files, in order.
+def read_chunks(paths: Sequence[Path], form: Format, first_file: int = 1) -> Iterator[Chunk]:
+    """Yield everything in the files, in order; the first has the number ``first_file``.
 
     Raises:
         KitError: Naming the file and the line where reading ends.
     """
-    before = position = 0
-    for path in paths:
+    position = 0
+    for file, path in enumerate(paths, start=first_file):
         kind = kind_of(path) or ("json" if ".json" in path.suffixes else "lines")
         parts = _bytes(path, form, kind) if kind in ("lines", "json") else _rows(path, form, kind)
         first = 1
         for content, ids, read in parts:
             name = kind if isinstance(content, bytes) else "rows"
-            yield Chunk(str(path), name, first, before, content, ids, position + read)
+            yield Chunk(str(path), name, file, first, content, ids, position + read)
             count = len(content) if isinstance(content, list) else content.count(b"\n") + (content[-1:] != b"\n")
-            first, before = first + count, before + count
+            first += count
         position += path.stat().st_size
 
 
@@ -173,32 +173,31 @@ def decode(content: bytes, path: str, first: int, form: Format) -> str:
         raise _wrong_byte(path, first + content.count(b"\n", 0, error.start), error, encoding) from error
 
 
-def texts_of(chunk: Chunk, form: Format) -> Iterator[tuple[str, str | None]]:
-    """Yield each text of the chunk with the name of its document; a missing one is an empty text.
+def texts_of(chunk: Chunk, form: Format) -> Iterator[tuple[str, str]]:
+    """Yield each text of the chunk with the name of its document (``file:line``); a missing one is an empty text.
 
     Raises:
         KitError: Naming the file and line of what is no text.
     """
     if chunk.kind == "rows":
         names = chunk.ids or [None] * len(chunk.content)
-        for number, (text, name) in enumerate(zip(chunk.content, names, strict=True), start=chunk.before + 1):
-            yield str(text or ""), str(number if name is None else name)
+        for number, (text, name) in enumerate(zip(chunk.content, names, strict=True), start=chunk.first):
+            yield str(text or ""), f"{chunk.file}:{number}" if name is None else str(name)
         return
     assert isinstance(chunk.content, bytes)  # noqa: S101  # by its kind
     whole = decode(chunk.content, chunk.path, chunk.first, form)
     if chunk.kind == "lines" and form.paragraphs:
-        number = chunk.before + 1
         for paragraph in _BLANK_LINES.split(whole.strip("\r\n")):
-            yield paragraph, str(number)
+            yield paragraph, str(chunk.file)
         return
-    for number, line in enumerate(whole.removesuffix("\n").split("\n")):
+    for number, line in enumerate(whole.removesuffix("\n").split("\n"), start=chunk.first):
         if chunk.kind == "lines":
-            yield line, str(chunk.before + number + 1)
+            yield line, f"{chunk.file}:{number}"
         elif line and not line.isspace():
-            yield _from_json(line, f"{chunk.path}, line {chunk.first + number}", form, chunk.before + number + 1)
+            yield _from_json(line, f"{chunk.path}, line {number}", form, f"{chunk.file}:{number}")
 
 
-def _from_json(line: str, where: str, form: Format, number: int) -> tuple[str, str | None]:
+def _from_json(line: str, where: str, form: Format, number: str) -> tuple[str, str]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:

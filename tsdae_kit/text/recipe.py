@@ -37,6 +37,14 @@ class Rejects:
         if self.keep_all or count <= EXAMPLES:
             self.texts.append((reason, text))
 
+    def merge(self, later: Rejects) -> None:
+        """Count those of a later part too."""
+        for reason, text in later.texts:
+            if self.keep_all or self.counts.get(reason, 0) < EXAMPLES:
+                self.texts.append((reason, text))
+        for reason, count in later.counts.items():
+            self.counts[reason] = self.counts.get(reason, 0) + count
+
 
 @dataclass(frozen=True)
 class Made:
@@ -79,7 +87,7 @@ class Recipe:
         """
         rejects = Rejects(self.keep_rejects)
         clean: list[str] = []
-        documents: list[str | None] = []
+        documents: list[str] = []
         read = 0
         for text, name in texts_of(chunk, self.form):
             for part in self.cut(text) if self.cut else (text,):
