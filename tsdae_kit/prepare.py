@@ -10,9 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -49,17 +47,18 @@ def prepare_corpus(**given: Any) -> Path:
 
 def _prepare(settings: PrepareSettings) -> Path:
     from tsdae_kit.folders import locked, new_folder
-    from tsdae_kit.text.files import content_digest, find_files
+    from tsdae_kit.text.files import as_file, content_digest, find_files
     from tsdae_kit.text.noise import Noise
     from tsdae_kit.text.pairs import read_manifest, write_manifest
+    from tsdae_kit.text.words import read_words
 
     started = time.monotonic()
     with ExitStack() as stack:
         noise = Noise(
-            settings.deletion_ratio, settings.words, settings.seed, settings.noise, _read_words(settings.protect),
+            settings.deletion_ratio, settings.words, settings.seed, settings.noise, read_words(settings.protect),
             mask_token=settings.mask_token,
         )  # fmt: skip
-        paths = find_files([stack.enter_context(_as_file(name)) for name in settings.files])
+        paths = find_files([stack.enter_context(as_file(name)) for name in settings.files])
         fingerprint = _fingerprint(settings, noise, content_digest(paths))
         output = settings.output
         stack.enter_context(locked(output, wait=True))  # a second process waits, then finds the work done
@@ -76,24 +75,6 @@ def _prepare(settings: PrepareSettings) -> Path:
     speed = (manifest["train"] + manifest["held_out"]) / (time.monotonic() - started)
     logger.info("%s sentences per second. Next: python -m tsdae_kit.train --data %s", f"{speed:,.0f}", output)
     return output
-
-
-@contextmanager
-def _as_file(name: str) -> Iterator[str]:
-    """Yield a name for what can be read only once (standard input, a pipe): it is copied, as it is read twice."""
-    path = Path(name)
-    if name != "-" and (not path.exists() or path.is_dir() or path.is_file()):
-        yield name
-        return
-    with tempfile.TemporaryDirectory() as place:
-        copy = Path(place) / "stdin"
-        with copy.open("wb") as target:
-            if name == "-":
-                shutil.copyfileobj(sys.stdin.buffer, target)
-            else:
-                with path.open("rb") as source:
-                    shutil.copyfileobj(source, target)
-        yield str(copy)
 
 
 @contextmanager
@@ -125,16 +106,6 @@ def _fingerprint(settings: PrepareSettings, noise: Noise, content: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _read_words(path: Path | None) -> tuple[str, ...]:
-    if path is None:
-        return ()
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise KitError(f"--protect {path} cannot be read ({error}). Give a UTF-8 file, a word a line.") from error
-    return tuple(sorted({line.strip() for line in lines if line.strip()}))
-
-
 def _check_replaceable(output: Path, is_prepared: bool, overwrite: bool) -> None:
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
@@ -163,7 +134,8 @@ def _make_recipe(paths: Sequence[Path], settings: PrepareSettings, noise: Noise)
     """Return what is done to each chunk; what must be learned from the corpus first is learned from its beginning."""
     from tsdae_kit.text.cleaning import Rules
     from tsdae_kit.text.duplicates import datasketch
-    from tsdae_kit.text.reading import Format, read_chunks, texts_of
+    from tsdae_kit.text.parsing import texts_of
+    from tsdae_kit.text.reading import Format, read_chunks
     from tsdae_kit.text.recipe import Recipe
     from tsdae_kit.text.sentences import Paragraphs, learn_sentences
     from tsdae_kit.text.words import common_words

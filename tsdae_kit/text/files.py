@@ -14,6 +14,9 @@ import json
 import logging
 import lzma
 import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,6 +105,24 @@ def _listed(folder: Path) -> set[str] | None:
         return {entry["filename"] for entry in state["_data_files"]}
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+@contextmanager
+def as_file(name: str) -> Iterator[str]:
+    """Yield a name for what can be read only once (standard input, a pipe): it is copied, as it is read twice."""
+    path = Path(name)
+    if name != "-" and (not path.exists() or path.is_dir() or path.is_file()):
+        yield name
+        return
+    with tempfile.TemporaryDirectory() as place:
+        copy = Path(place) / "stdin"
+        with copy.open("wb") as target:
+            if name == "-":
+                shutil.copyfileobj(sys.stdin.buffer, target)
+            else:
+                with path.open("rb") as source:
+                    shutil.copyfileobj(source, target)
+        yield str(copy)
 
 
 @contextmanager

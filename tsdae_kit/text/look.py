@@ -121,6 +121,9 @@ def _tokenize(path: Path, texts: list[str], limit: int | None) -> tuple[NDArray[
             words += len(set(own))
             unknowns += encoding.ids.count(unknown)
     tokens = np.array(counts)
+    if unknowns > pieces / 20:
+        logger.warning("%.0f %% of this text is unknown to the base model's tokenizer: choose another --model.",
+                       100 * unknowns / pieces)  # fmt: skip
     rows = [
         ("tokenizer: pieces a word", f"{pieces / max(words, 1):.2f}"),
         ("tokenizer: unknown", f"{unknowns / max(pieces, 1):.2%}"),

@@ -1,7 +1,7 @@
-"""Streams files as chunks of about a megabyte, and turns a chunk into texts; the two may run in different processes.
+"""Streams files as chunks of about a megabyte.
 
-The first half only cuts bytes at line ends, which is fast, so that decoding and JSON are done by all
-cores. What goes wrong names the file and the line (a row, in formats that have no lines). Chunks depend
+Bytes are only cut at line ends here, which is fast; decoding and JSON (:mod:`tsdae_kit.text.parsing`) are
+done by all cores. What goes wrong names the file and the line (a row, in formats that have no lines). Chunks depend
 on the files alone, so that the result is the same for any number of workers.
 """
 
@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import codecs
 import csv
-import json
 import lzma
-import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +22,6 @@ from tsdae_kit.text.files import kind_of, open_stream
 
 CHUNK = 1 << 20
 LONGEST = 64 << 20  # a "line" beyond this is a file without line ends, which would fill the memory
-_BLANK_LINES = re.compile(r"\r?\n[^\S\n]*(?:\n[^\S\n]*)+")
 ID_COLUMNS = ("id", "_id")
 
 
@@ -123,7 +120,7 @@ def _as_ascii_based(path: Path, stream: Any, form: Format) -> Iterator[bytes]:
     if "\n".encode(form.encoding) == b"\n":
         start = True
         while block := stream.read(CHUNK):
-            yield block.removeprefix(codecs.BOM_UTF8) if start and _is_utf8(form.encoding) else block
+            yield block.removeprefix(codecs.BOM_UTF8) if start and is_utf8(form.encoding) else block
             start = False
         return
     decoder = codecs.getincrementaldecoder(form.encoding)(form.errors)
@@ -134,84 +131,25 @@ def _as_ascii_based(path: Path, stream: Any, form: Format) -> Iterator[bytes]:
             text = decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
             before = error.object[: error.start].decode(form.encoding, "ignore")
-            raise _wrong_byte(str(path), lines + before.count("\n") + 1, error, form.encoding) from error
+            raise wrong_byte(str(path), lines + before.count("\n") + 1, error, form.encoding) from error
         lines += text.count("\n")
         yield text.encode("utf-8", "replace")
         if not block:
             return
 
 
-def _is_utf8(encoding: str) -> bool:
+def is_utf8(encoding: str) -> bool:
     """Return whether the name means UTF-8, however it is spelled."""
     return codecs.lookup(encoding).name == "utf-8"
 
 
-def _wrong_byte(path: str, line: int, error: UnicodeDecodeError, encoding: str) -> KitError:
-    byte, name = error.object[error.start], encoding.upper() if _is_utf8(encoding) else encoding
+def wrong_byte(path: str, line: int, error: UnicodeDecodeError, encoding: str) -> KitError:
+    """Return the error for bytes that the encoding forbids."""
+    byte, name = error.object[error.start], encoding.upper() if is_utf8(encoding) else encoding
     return KitError(
         f"{path}, line {line}: the byte 0x{byte:02x} is not {name}. "
         "Convert the file, pass its --encoding, or --encoding-errors replace."
     )
-
-
-def decode(content: bytes, path: str, first: int, form: Format) -> str:
-    """Return the block as text.
-
-    Raises:
-        KitError: Naming the file and line (the block's first is ``first``) of bytes that the encoding forbids.
-    """
-    encoding = form.encoding if "\n".encode(form.encoding) == b"\n" else "utf-8"
-    if (zero := content.find(b"\0")) >= 0:
-        line = first + content.count(b"\n", 0, zero)
-        raise KitError(
-            f"{path}, line {line}: it holds a zero byte, so it is no {form.encoding.upper()} text. "
-            "Convert the file, or pass its --encoding (utf-16?)."
-        )
-    try:
-        return content.decode(encoding, form.errors)
-    except UnicodeDecodeError as error:
-        raise _wrong_byte(path, first + content.count(b"\n", 0, error.start), error, encoding) from error
-
-
-def texts_of(chunk: Chunk, form: Format) -> Iterator[tuple[str, str]]:
-    """Yield each text of the chunk with the name of its document (``file:line``); a missing one is an empty text.
-
-    Raises:
-        KitError: Naming the file and line of what is no text.
-    """
-    if chunk.kind == "rows":
-        names = chunk.ids or [None] * len(chunk.content)
-        for number, (text, name) in enumerate(zip(chunk.content, names, strict=True), start=chunk.first):
-            yield str(text or ""), f"{chunk.file}:{number}" if name is None else str(name)
-        return
-    assert isinstance(chunk.content, bytes)  # noqa: S101  # by its kind
-    whole = decode(chunk.content, chunk.path, chunk.first, form)
-    if chunk.kind == "lines" and form.paragraphs:
-        for paragraph in _BLANK_LINES.split(whole.strip("\r\n")):
-            yield paragraph, str(chunk.file)
-        return
-    for number, line in enumerate(whole.removesuffix("\n").split("\n"), start=chunk.first):
-        if chunk.kind == "lines":
-            yield line, f"{chunk.file}:{number}"
-        elif line and not line.isspace():
-            yield _from_json(line, f"{chunk.path}, line {number}", form, f"{chunk.file}:{number}")
-
-
-def _from_json(line: str, where: str, form: Format, number: str) -> tuple[str, str]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        reason = getattr(error, "msg", "too deeply nested" if isinstance(error, RecursionError) else str(error))
-        raise KitError(f"{where}: no JSON ({reason}). Give one JSON object a line.") from error
-    if not isinstance(row, dict):
-        raise KitError(f"{where}: it holds a {type(row).__name__}, not an object. Give one JSON object a line.")
-    if form.column not in row:
-        raise no_column(where, form.column, row)
-    text = row[form.column]
-    if not isinstance(text, str | None):
-        raise KitError(f"{where}: the column {form.column!r} holds a {type(text).__name__}, not text. Pass --column.")
-    name = next((row[key] for key in ID_COLUMNS if isinstance(row.get(key), str | int)), number)
-    return text or "", str(name)
 
 
 def no_column(where: str, column: str, found: Any) -> KitError:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from tsdae_kit.text.cleaning import Rules, clean_text
 from tsdae_kit.text.duplicates import Hashes, sketch
 from tsdae_kit.text.noise import Noise
-from tsdae_kit.text.reading import Chunk, Format, texts_of
+from tsdae_kit.text.parsing import texts_of
+from tsdae_kit.text.reading import Chunk, Format
 
 EXAMPLES = 3
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tsdae_kit.settings import KitError
-from tsdae_kit.text.reading import ID_COLUMNS, LONGEST, Format, Part, decode, no_column, read_blocks, readable
+from tsdae_kit.text.parsing import decode
+from tsdae_kit.text.reading import ID_COLUMNS, LONGEST, Format, Part, no_column, read_blocks, readable
 
 ROWS = 4096
 

@@ -13,10 +13,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from pathlib import Path
 
 import regex
 
-from tsdae_kit.settings import WordUnit
+from tsdae_kit.settings import KitError, WordUnit
 
 SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _WORD = r"\s*(?:{letter}+(?:['’.]{letter}+|(?<=\d),\d+)*|{single}[^\w\s])"
@@ -86,3 +87,18 @@ def common_words(texts: Iterable[str], unit: WordUnit) -> tuple[str, ...]:
         if characters < 0:
             break
     return tuple(word for word, _ in sorted(found.items(), key=lambda entry: (-entry[1], entry[0]))[:2000])
+
+
+def read_words(path: Path | None) -> tuple[str, ...]:
+    """Return the lines of the file of --protect.
+
+    Raises:
+        KitError: If it cannot be read.
+    """
+    if path is None:
+        return ()
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise KitError(f"--protect {path} cannot be read ({error}). Give a UTF-8 file, a word a line.") from error
+    return tuple(sorted({line.strip() for line in lines if line.strip()}))
