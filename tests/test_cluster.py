@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.tiny import make_sentences
-from tsdae_kit import load_pairs, prepare_corpus
+from tsdae_kit import adapt, load_pairs, prepare_corpus
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
@@ -46,7 +46,9 @@ def read_all(folder: str) -> tuple[Any, ...]:
     return *(sorted(tuple(row.values()) for row in split) for split in splits), corpus.noise, counts
 
 
-def test_ray_gives_the_local_engines_rows_with_a_worker_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_gives_the_local_engines_rows_with_a_worker_killed(
+    monkeypatch: pytest.MonkeyPatch, tiny_model: Path
+) -> None:
     Path("folder").mkdir()
     sentences = make_sentences(300)
     for i in range(6):  # every file repeats half of the one before, in capitals
@@ -68,4 +70,5 @@ def test_ray_gives_the_local_engines_rows_with_a_worker_killed(monkeypatch: pyte
     assert [p.suffix for p in Path("ray/train").iterdir()] == [".parquet"] * 6
     prepare_corpus(files=["folder"], output="local", **given)
     assert read_all("ray") == read_all("local")
+    adapt(data="ray", model=str(tiny_model), output="run", max_steps=2, batch_size=8)
     assert len(ran.stdout.splitlines()) + len(ran.stderr.splitlines()) < 50, ran.stderr

@@ -23,6 +23,9 @@ import yaml
 class KitError(Exception):
     """Something the user can mend: shown as one line, exit code 2, no traceback."""
 
+    def __str__(self) -> str:
+        return " ".join(super().__str__().splitlines())  # names of files and columns may hold line ends
+
 
 class RunStopped(Exception):  # noqa: N818  # the run is well, and waits to be resumed
     """A signal ended the run, after a checkpoint: one line, exit code 75 (EX_TEMPFAIL), for a scheduler to requeue."""

@@ -98,7 +98,7 @@ def _run(
     def answer(row: dict[str, Any]) -> dict[str, Any]:
         try:
             return {"number": row["number"], "error": "", **task(row)}
-        except KitError as error:
+        except (KitError, OSError) as error:
             return {"number": row["number"], "error": str(error)}
 
     found = ray.data.from_items(rows, override_num_blocks=len(rows)).map(answer).take_all()

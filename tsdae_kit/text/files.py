@@ -115,7 +115,7 @@ def as_file(name: str) -> Iterator[str]:
         yield name
         return
     with tempfile.TemporaryDirectory() as place:
-        copy = Path(place) / "stdin"
+        copy = Path(place) / ("standard input" if name == "-" else path.name)
         with copy.open("wb") as target:
             if name == "-":
                 shutil.copyfileobj(sys.stdin.buffer, target)

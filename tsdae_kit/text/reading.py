@@ -85,7 +85,8 @@ def readable(path: Path, place: Any) -> Iterator[None]:
     """Turn what a damaged file makes the libraries raise into one line; ``place()`` says how far it was read."""
     try:
         yield
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, csv.Error, UnicodeDecodeError, ValueError) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, csv.Error, ValueError, KeyError,
+            NotImplementedError, MemoryError) as error:  # the last three: pyarrow, of damaged files  # fmt: skip
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise KitError(f"{path}, after {place()}: {reason}. Check that the file is whole and readable.") from error
 

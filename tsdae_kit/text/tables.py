@@ -82,6 +82,7 @@ def read_tables(path: Path, form: Format, kind: str) -> Iterator[Part]:
             schema, total = batches.schema, 0
         wanted = _columns(path, form, schema)
         for batch in batches:
+            batch.validate(full=True)  # wrong offsets in a damaged file would end the process
             for start in range(0, len(batch), ROWS):
                 part = batch.slice(start, ROWS)
                 texts = part.column(form.column).cast(pyarrow.large_string()).to_pylist()
