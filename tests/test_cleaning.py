@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets import load_from_disk
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -112,8 +113,9 @@ def test_sentences_are_cut_as_the_corpus_abbreviates_and_know_their_document() -
     rows = [{"id": f"case-{i}", "text": text} for i, text in enumerate([*lines, "The pt. came back. He slept well."])]
     Path("c.jsonl").write_text("\n".join(map(json.dumps, rows)))
     prepare_corpus(files=["c.jsonl"], output="out", split="sentences", held_out=0)
-    pairs = load_pairs(Path("out")).train
+    pairs = load_from_disk("out")["train"]
     assert pairs.column_names == ["noisy", "clean", "document"]
+    assert load_pairs(Path("out")).train.column_names == ["noisy", "clean"]  # a trainer takes every column for a text
     last = [(row["clean"], row["document"]) for row in pairs][-2:]
     assert last == [("The pt. came back.", "case-300"), ("He slept well.", "case-300")]
 
@@ -122,7 +124,7 @@ def test_sentences_of_scripts_without_spaces_and_paragraphs() -> None:
     chinese = "医生在早上治疗高血压。病人没有任何不适！“他回家休息了。”然后他睡着了？"
     Path("c.txt").write_text(f"{chinese}\nThe first line\nand its second.\n \nThe next paragraph.\n", encoding="utf-8")
     prepare_corpus(files=["c.txt"], output="out", split="sentences", held_out=0)
-    pairs = load_pairs(Path("out")).train
+    pairs = load_from_disk("out")["train"]
     cut = ["医生在早上治疗高血压。", "病人没有任何不适！", "“他回家休息了。”", "然后他睡着了？"]
     assert pairs["clean"][:4] == cut
     assert pairs["document"][:] == ["1:1"] * 4 + ["1:2", "1:3", "1:5"]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 FORMAT = 2
 SPLITS = ("train", "held_out")
+_COLUMNS = ["noisy", "clean"]
 _ROWS = "rows.arrow"
 _DATA = "data-00000-of-00001.arrow"
 
@@ -39,7 +40,8 @@ class PreparedCorpus:
     """What ``prepare`` left for training.
 
     Attributes:
-        train: Pairs to train on, columns ``noisy`` and ``clean`` (and ``document``, of texts that were cut).
+        train: Pairs to train on, columns ``noisy`` and ``clean`` (the column ``document`` stays on the disk:
+            the trainer would take it for a third text).
         held_out: Pairs that training never sees; may be empty.
         noise: Draws the noise of later epochs.
         manifest: Settings, counts and the fingerprint of input and settings.
@@ -191,9 +193,9 @@ def load_pairs(folder: Path) -> PreparedCorpus:
         else:  # shards of the engine ray
             shards = {split: sorted(map(str, (folder / split).glob("*.parquet"))) for split in SPLITS}
             pairs = {split: Dataset.from_parquet(paths) for split, paths in shards.items() if paths}
-        train = pairs["train"]
+        train = pairs["train"].select_columns(_COLUMNS)
+        held_out = pairs["held_out"].select_columns(_COLUMNS) if "held_out" in pairs else train.select([])
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise KitError(f"The data folder {folder} is damaged ({error}). Prepare it again with --overwrite.") from error
-    held_out = pairs["held_out"] if "held_out" in pairs else train.select([])
     noise: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in manifest["noise"].items()}
     return PreparedCorpus(train, held_out, Noise(**noise), manifest)
