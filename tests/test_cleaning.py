@@ -79,6 +79,10 @@ def test_short_and_letterless_sentences_in_any_script(text: str, fault: str | No
     assert Rules(10, 2000, 0.3).fault(text) == fault
 
 
+def test_vowel_signs_are_letters() -> None:
+    assert Rules(10, 2000, 0.99).fault("डॉक्टर सुबह इलाज करते हैं") is None
+
+
 def test_rejects_are_kept_with_their_reason_and_three_examples_of_each_are_shown() -> None:
     good = make_sentences(20)
     bad = ["", "short", "12345678901", *(text.upper() for text in good[:5])]

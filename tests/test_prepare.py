@@ -246,6 +246,11 @@ def test_what_decides_the_result_decides_the_fingerprint_and_nothing_else() -> N
     assert len(fingerprints) == len(changes)
     assert load_pairs(Path("out")).noise("the doctor treats a rash") == "the doctor"
     prepare_corpus(files=[source], output="out", **{**given, "workers": 7, "model": "other", "max_length": 5})
+    Path("mine.py").write_text("def noise(words, random):\n    return words[:3]\n")
+    with pytest.raises(KitError, match="--overwrite"):
+        prepare_corpus(files=[source], output="out", **given)
+    given["noise"] = "delete"
+    prepare_corpus(files=[source], output="out", overwrite=True, **given)
     Path("words.txt").write_text("doctor\nrash\n")
     with pytest.raises(KitError, match="--overwrite"):
         prepare_corpus(files=[source], output="out", **given)

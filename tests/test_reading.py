@@ -25,7 +25,7 @@ from pyarrow import ipc, parquet
 
 from tests.tiny import make_sentences
 from tsdae_kit import KitError, load_pairs, prepare_corpus
-from tsdae_kit.text import reading
+from tsdae_kit.text import files, reading
 from tsdae_kit.text.pairs import read_manifest
 
 TEXTS = [
@@ -36,9 +36,9 @@ TEXTS = [
 ]
 
 
-def read_back(*files: str, **given: Any) -> list[str]:
+def read_back(*names: str, **given: Any) -> list[str]:
     """Return the clean texts in the order of the input."""
-    output = prepare_corpus(files=list(files), output="out", held_out=0, overwrite=True, **given)
+    output = prepare_corpus(files=list(names), output="out", held_out=0, overwrite=True, **given)
     texts: list[str] = load_pairs(output).train["clean"][:]
     return texts
 
@@ -47,9 +47,10 @@ def expected(texts: list[str] = TEXTS) -> list[str]:
     return [" ".join(text.split()) for text in texts]
 
 
-def as_csv(delimiter: str) -> bytes:
+def as_csv(delimiter: str, ids: bool = True) -> bytes:
     stream = io.StringIO()
-    csv.writer(stream, delimiter=delimiter).writerows([["id", "text"], *enumerate(TEXTS)])
+    rows = [["id", "text"], *enumerate(TEXTS)] if ids else [[text] for text in TEXTS]
+    csv.writer(stream, delimiter=delimiter).writerows(rows)
     return stream.getvalue().encode()
 
 
@@ -139,7 +140,16 @@ def test_a_folder_whose_links_go_in_a_circle_is_searched_once() -> None:
     Path("folder/deep").mkdir(parents=True)
     FILES["a.txt"](Path("folder/deep/a.txt"))
     Path("folder/deep/up").symlink_to(Path("folder").resolve())
+    assert files._search(Path("folder")) == [Path("folder/deep/a.txt")]
     assert read_back("folder") == expected()
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv"])
+def test_a_byte_order_mark_is_no_part_of_the_first_text_or_name(name: str) -> None:
+    FILES[name](Path(name))
+    content = Path(name).read_bytes() if name != "a.csv" else b'"text"\r\n' + as_csv(",", ids=False)
+    Path(name).write_bytes(b"\xef\xbb\xbf" + content)
+    assert read_back(name) == expected()
 
 
 def test_a_saved_data_sets_caches_are_not_read() -> None:
