@@ -130,8 +130,13 @@ def run_side(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["prepare"]:
+        from benchmark_prepare import main as benchmark_prepare
+
+        benchmark_prepare(sys.argv[2:], SAMPLE, librarys_noise)
+        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["train"])
+    parser.add_argument("what", choices=["train", "prepare"])
     parser.add_argument("--corpus", type=Path, default=SAMPLE)
     parser.add_argument("--model", default="all-MiniLM-L6-v2")
     parser.add_argument("--batch-size", type=int, default=32)

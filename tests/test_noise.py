@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
+import random
 import re
 
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from tests.tiny import make_sentences
-from tsdae_kit import Noise, NoiseTransform
+from tsdae_kit import KitError, Noise, NoiseTransform
 from tsdae_kit.settings import WordUnit
 from tsdae_kit.text import words
 from tsdae_kit.text.words import SPLITTERS, split_words
@@ -39,14 +41,19 @@ def test_deletes_sixty_percent_of_english_words(unit: WordUnit) -> None:
     assert 1 - kept / total == pytest.approx(0.6, abs=0.01)
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_deletes_sixty_percent_in_every_script(language: str) -> None:
-    """To nltk a Chinese, Japanese or Thai sentence is one word, so upstream deletes nothing from it."""
+# To nltk and to Unicode's boundaries a sentence without spaces is one word: upstream deletes nothing from it.
+UNITS = [(language, unit) for language in LANGUAGES for unit in SPLITTERS
+         if unit in ("auto", "characters") or language not in ("Chinese", "Japanese", "Thai")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("language", "unit"), UNITS)
+def test_deletes_sixty_percent_in_every_script(language: str, unit: WordUnit) -> None:
     text = LANGUAGES[language]
-    letters = len(re.sub(r"\s", "", text))
-    noise = Noise()
-    kept = sum(len(re.sub(r"\s", "", noise(text, epoch))) for epoch in range(2000)) / 2000
-    assert 1 - kept / letters == pytest.approx(0.6, abs=0.03)
+    total = len(SPLITTERS[unit](text))
+    noise = Noise(words=unit)
+    kept = sum(len(SPLITTERS[unit](noise(text, epoch))) for epoch in range(3000)) / 3000
+    assert total > 10
+    assert 1 - kept / total == pytest.approx(0.6, abs=0.01)
 
 
 @given(st.text(min_size=1), st.integers(0, 5), st.sampled_from([0.0, 0.6, 0.999]))
@@ -132,3 +139,97 @@ def test_workers_that_live_across_epochs_see_the_new_epoch() -> None:
         transform.set_epoch(epoch)
         seen = [row["noisy"] for batch in loader for row in batch]
         assert seen == [Noise()(text, epoch) for text in clean]
+
+
+ENGLISH = LANGUAGES["English"]
+WORDS = [piece.strip() for piece in split_words(ENGLISH)]
+
+
+def test_swap_moves_words_and_loses_none() -> None:
+    noisy = [Noise(kinds="swap:0.3")(ENGLISH, epoch) for epoch in range(20)]
+    assert all(sorted(piece.strip() for piece in split_words(text)) == sorted(WORDS) for text in noisy)
+    assert len(set(noisy)) > 15
+
+
+def test_mask_keeps_the_places() -> None:
+    noise = Noise(kinds="mask", mask_token="<mask>", words="nltk")  # as RoBERTa spells it
+    masked = "a b c d e f g h i j"
+    for epoch in range(20):
+        words = noise(masked, epoch).split(" ")
+        assert len(words) == 10
+        assert all(word in (original, "<mask>") for word, original in zip(words, masked.split(), strict=True))
+    share = sum(noise(masked, epoch).count("<mask>") for epoch in range(2000)) / 20_000
+    assert share == pytest.approx(0.6, abs=0.01)
+
+
+def test_replace_and_insert_draw_from_the_vocabulary() -> None:
+    vocabulary = ("one", "two", "three")
+    replaced = [Noise(kinds="replace", vocabulary=vocabulary)(ENGLISH, epoch) for epoch in range(300)]
+    assert all(len(split_words(text)) == len(WORDS) for text in replaced)
+    pairs = [pair for text in replaced for pair in zip(split_words(text), WORDS, strict=True)]
+    changed = [new.strip() for new, old in pairs if new.strip() != old]
+    assert set(changed) == set(vocabulary)
+    assert len(changed) / len(pairs) == pytest.approx(0.6, abs=0.02)
+    grown = [Noise(kinds="insert:0.5", vocabulary=vocabulary)(ENGLISH, epoch) for epoch in range(300)]
+    assert all([w for w in map(str.strip, split_words(text)) if w not in vocabulary] == WORDS for text in grown)
+    assert sum(len(split_words(text)) for text in grown) / 300 / len(WORDS) == pytest.approx(1.5, abs=0.02)
+    assert " " not in Noise(kinds="insert", vocabulary=("药",))(LANGUAGES["Chinese"])
+
+
+def test_kinds_are_combined_in_their_order() -> None:
+    assert "[MASK]" in Noise(kinds="mask:0.5,swap:0.5")(ENGLISH)
+    text = "a b c d e f g h i j"
+    both = Noise(kinds="mask:0.9,delete:0.5", mask_token="MASK")
+    left = [word for epoch in range(500) for word in both(text, epoch).split()]
+    assert len(left) / 500 == pytest.approx(5, abs=0.2)
+    assert left.count("MASK") / len(left) == pytest.approx(0.9, abs=0.02)
+
+
+def test_protected_words_stay_whatever_their_case() -> None:
+    noise = Noise(kinds="mask:0.5,delete:0.99999", protect=("PRESSURE", "it's gone"))
+    for epoch in range(50):
+        assert [w.strip() for w in split_words(noise(ENGLISH, epoch))] == ["pressure", "it's", "gone"]
+
+
+def keep_long(words: list[str], random: random.Random) -> list[str]:
+    return [word for word in words if len(word.strip()) > 4 or random.random() < 0.1]
+
+
+def fail(words: list[str], random: random.Random) -> list[str]:
+    raise ZeroDivisionError("mine")
+
+
+def test_a_function_of_the_users() -> None:
+    noise = Noise(kinds="tests.test_noise.keep_long")
+    left = noise(ENGLISH)
+    assert noise(ENGLISH) == left
+    assert len({noise(ENGLISH, epoch) for epoch in range(20)}) > 3
+    assert {"doctor", "treats", "pressure", "morning", "without", "warning"} <= set(left.replace(",", "").split())
+    with pytest.raises(KitError, match=r"fail failed on .The doctor.*ZeroDivisionError: mine"):
+        Noise(kinds="tests.test_noise.fail")(ENGLISH)
+
+
+@pytest.mark.parametrize(
+    "kinds", ["remove", "", "delete,", "delete:1", "delete:-1", "swap:x", "no.such_module", "tests.test_noise.nothing"]
+)
+def test_noise_that_is_none_is_one_line(kinds: str) -> None:
+    with pytest.raises(KitError, match=r"^--noise") as raised:
+        Noise(kinds=kinds)(ENGLISH)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kinds", ["delete", "swap", "mask", "replace", "insert", "tests.test_noise.keep_long"])
+def test_every_kind_is_picklable_and_depends_on_its_arguments_alone(kinds: str) -> None:
+    noise = Noise(kinds=f"{kinds},delete:0.2", protect=("doctor",))
+    first = [noise(text, epoch) for epoch in range(3) for text in LANGUAGES.values()]
+    again = pickle.loads(pickle.dumps(noise))
+    assert again == noise
+    assert [again(text, epoch) for epoch in range(3) for text in LANGUAGES.values()] == first
+    assert Noise(kinds=f"{kinds},delete:0.2", seed=1)(ENGLISH) != noise(ENGLISH)
+    assert noise("") == ""
+
+
+def test_deleted_characters_leave_words_apart() -> None:
+    for epoch in range(50):
+        left = Noise(words="characters")("aaaa bbbb", epoch)
+        assert re.fullmatch("a*|b*|a+ b+", left)

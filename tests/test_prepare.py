@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -10,7 +17,7 @@ from datasets import load_from_disk
 
 from tests.tiny import make_sentences
 from tsdae_kit import KitError, load_pairs, prepare_corpus
-from tsdae_kit.text.pairs import read_manifest
+from tsdae_kit.text.pairs import read_batches, read_manifest
 
 
 def write(name: str, lines: list[str], end: str = "\n") -> str:
@@ -24,7 +31,7 @@ def test_every_dropped_line_is_counted_under_its_reason() -> None:
     prepare_corpus(files=[write("c.txt", [*good, *bad])], output="out")
     manifest = read_manifest(Path("out"))
     assert manifest is not None
-    assert manifest["dropped"] == {"empty": 2, "too short": 1, "too long": 1, "no letters": 1, "duplicate": 2}
+    assert manifest["dropped"] == {"empty": 2, "too short": 1, "too long": 1, "few letters": 1, "duplicate": 2}
     assert manifest["read"] == 27
     assert manifest["train"] + manifest["held_out"] == 20
 
@@ -125,3 +132,196 @@ def test_a_folder_that_is_no_prepared_data_set_is_never_replaced() -> None:
     with pytest.raises(KitError, match="is no prepared data set"):
         prepare_corpus(files=[write("c.txt", make_sentences(20))], output="precious", overwrite=True)
     assert Path("precious/thesis.tex").read_text() == "years of work"
+
+
+LIGHT = "from tsdae_kit.text import local, reading; local._WORTH_A_WORKER = 1; reading.CHUNK = 20_000\n"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def run_command(*argv: str, before: str = "", wait: bool = True) -> subprocess.Popen[str]:
+    """Start the command, with two workers even for little data."""
+    code = f"{LIGHT}{before}\nfrom tsdae_kit.prepare import main; main({list(argv)})"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if wait:
+        process.communicate()
+    return process
+
+
+def many_lines(count: int = 20_000) -> str:
+    sentences = make_sentences(400)
+    return write("c.txt", [f"{sentences[i % 400]} ({i})" for i in range(count)])
+
+
+def contents(folder: str) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
+
+
+def test_killed_at_any_moment_it_leaves_nothing_and_run_again_it_completes() -> None:
+    source = many_lines()
+    began = time.monotonic()
+    assert run_command(source, "--output", "whole", "--workers", "2").returncode == 0
+    whole = time.monotonic() - began
+    for part in range(1, 7):
+        process = run_command(source, "--output", "out", "--workers", "2", wait=False)
+        time.sleep(whole * part / 8)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.kill()
+        process.communicate()  # until all its workers, who hold its output, have gone too
+        assert not any(Path(f"/proc/{child}/exe").exists() for child in children)
+        assert not Path("out").exists()
+    assert run_command(source, "--output", "out", "--workers", "2").returncode == 0
+    assert contents("out") == contents("whole")
+    assert sorted(p.name for p in Path().iterdir()) == [".out.lock", ".whole.lock", "c.txt", "out", "whole"]
+
+
+def test_ctrl_c_is_one_line_and_leaves_nothing() -> None:
+    process = run_command(many_lines(), "--output", "out", "--workers", "2", wait=False)
+    while not Path(".out.partial").exists():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    shown = process.communicate()[0]
+    assert (process.returncode, len(shown.splitlines())) == (130, 1), shown
+    assert not [p for p in Path().iterdir() if "out" in p.name and p.suffix != ".lock"]
+
+
+def test_a_worker_that_dies_is_one_line() -> None:
+    process = run_command(many_lines(), "--output", "out", "--workers", "2", wait=False)
+    while not (children := Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()):
+        time.sleep(0.005)
+    os.kill(int(children[0]), signal.SIGKILL)
+    shown = process.communicate()[0]
+    assert process.returncode == 2
+    assert re.fullmatch(r".*: A worker process died .*\n", shown)
+
+
+def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing() -> None:
+    """By a limit on the size of a file, which fails the same writes."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))"
+    process = run_command(many_lines(), "--output", "out", before=limit, wait=False)
+    shown = process.communicate()[0]
+    assert process.returncode == 2
+    assert re.fullmatch(r".*: out could not be written .*\n", shown), shown
+    assert not [p for p in Path().iterdir() if "out" in p.name and p.suffix != ".lock"]
+
+
+def test_memory_does_not_grow_with_the_corpus() -> None:
+    """200 thousand more sentences, 40 MB of text and 60 MB of pairs, may cost 8 bytes each and little more."""
+    peaks = []
+    for count in (15_000, 215_000):
+        sentences = make_sentences(400)
+        write(f"{count}.txt", [f"{sentences[i % 400]} ({i}) {'more words ' * 15}" for i in range(count)])
+        code = f"{LIGHT}reading.CHUNK = 1 << 20\nfrom tsdae_kit import prepare_corpus\n"
+        code += f"prepare_corpus(files=['{count}.txt'], output='out{count}', workers=1)\n"
+        code += "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
+        shown = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, stdout=subprocess.PIPE, check=True).stdout
+        peaks.append(int(shown.splitlines()[-1]))
+    assert peaks[1] - peaks[0] < 40_000
+
+
+def test_a_second_process_waits_and_finds_the_work_done() -> None:
+    source = many_lines()
+    first, second = (run_command(source, "--output", "out", wait=False) for _ in range(2))
+    shown = [process.communicate()[0] for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert sum("nothing to do" in text for text in shown) == 1
+
+
+def test_what_decides_the_result_decides_the_fingerprint_and_nothing_else() -> None:
+    Path("mine.py").write_text("def noise(words, random):\n    return words[:2]\n")
+    Path("words.txt").write_text("doctor\n")
+    source = write("c.txt", make_sentences(30))
+    given: dict[str, object] = {}
+    fingerprints = set()
+    sys.path.insert(0, "")
+    changes: list[dict[str, object]] = [
+        {}, {"noise": "swap:0.1"}, {"protect": "words.txt"}, {"min_letters": 0.1}, {"words": "nltk"},
+        {"noise": "mine.noise"},
+    ]  # fmt: skip
+    for change in changes:
+        given |= change
+        prepare_corpus(files=[source], output="out", overwrite=True, **given)
+        fingerprints.add(load_pairs(Path("out")).fingerprint)
+    assert len(fingerprints) == len(changes)
+    assert load_pairs(Path("out")).noise("the doctor treats a rash") == "the doctor"
+    prepare_corpus(files=[source], output="out", **{**given, "workers": 7, "model": "other", "max_length": 5})
+    Path("mine.py").write_text("def noise(words, random):\n    return words[:3]\n")
+    with pytest.raises(KitError, match="--overwrite"):
+        prepare_corpus(files=[source], output="out", **given)
+    given["noise"] = "delete"
+    prepare_corpus(files=[source], output="out", overwrite=True, **given)
+    Path("words.txt").write_text("doctor\nrash\n")
+    with pytest.raises(KitError, match="--overwrite"):
+        prepare_corpus(files=[source], output="out", **given)
+
+
+def test_replaced_words_come_from_the_corpus_and_training_draws_the_same() -> None:
+    source = write("c.txt", make_sentences(100))
+    prepare_corpus(files=[source], output="out", noise="replace:0.5,delete:0.3", held_out=0)
+    corpus = load_pairs(Path("out"))
+    assert set(corpus.noise.vocabulary) == {word for text in make_sentences(100) for word in text[:-1].split()}
+    assert corpus.train["noisy"][:] == [corpus.noise(text) for text in corpus.train["clean"]]
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.links += [value or "" for name, value in attributes if name in ("src", "href")]
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += f"{data}\n"
+
+
+def test_the_closing_table_and_the_page_say_the_same(tiny_model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    good = [*make_sentences(99), "An unknown <b>word</b> & more."]
+    source = write("c.txt", [*good, "x", good[0]])
+    prepare_corpus(files=[source], output="out", held_out=0, model=str(tiny_model), max_length=11)
+    rows = dict(re.findall(r"^(\S.*?\S|  dropped.*?\S)  +(\S.*)$", caplog.text, re.MULTILINE))
+    lengths = sorted(len(text) for text in good)
+    tokens = [len(re.findall(r"\w+|[^\w ]", text)) + 2 for text in good]  # and [CLS] and [SEP]
+    pieces = sum(tokens) - 200
+    assert rows["texts of more than 11 tokens"] == f"{sum(count > 11 for count in tokens):.2f}%"
+    assert rows["characters at 50 % / 95 % / 99 %"] == f"{lengths[50]} / {lengths[95]} / {lengths[99]}"
+    known = {w for t in make_sentences(384) for w in re.findall(r"\w+|[.]", t)}
+    unknown = [w for t in good for w in re.findall(r"\w+|[^\w ]", t.lower()) if w not in known]
+    assert rows["tokenizer: unknown"] == f"{len(unknown) / pieces:.2%}"
+    assert rows["tokenizer: pieces a word"] == "1.00"
+    assert rows["  dropped: too short"] == "1"
+    assert caplog.text.count("  noisy: ") == 5
+    page = Page(Path("out/report.html").read_text(encoding="utf-8"))
+    assert (page.open, page.links) == ([], [])
+    assert all(part in page.text for entry in rows.items() for part in entry if not entry[0].startswith("INFO"))
+    assert "An unknown <b>word</b> & more." in page.text
+    assert page.text.count(": ") > 20  # bars of the histograms
+
+
+def test_without_the_tokenizer_one_line_says_so_and_with_another_the_page_is_made_anew(
+    tiny_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = write("c.txt", make_sentences(50))
+    prepare_corpus(files=[source], output="out", model="nobody/nothing")
+    assert "No tokenizer of nobody/nothing is on this machine" in caplog.text
+    before = Path("out/report.html").read_text()
+    prepare_corpus(files=[source], output="out", model=str(tiny_model))
+    assert "nothing to do" in caplog.text
+    assert "tokens at" in Path("out/report.html").read_text()
+    assert "tokens at" not in before
+
+
+def test_rows_are_read_without_the_library_as_it_reads_them() -> None:
+    prepare_corpus(files=[write("c.txt", make_sentences(50))], output="out")
+    for split in ("train", "held_out"):
+        rows = [row for batch in read_batches(Path("out"), split) for row in batch.to_pylist()]
+        assert rows == list(load_from_disk("out")[split])

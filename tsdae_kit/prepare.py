@@ -1,7 +1,8 @@
-"""Stage prepare: text files in, a data set of noisy/clean pairs out.
+"""Stage prepare: texts in, a data set of noisy/clean pairs out.
 
 ``python -m tsdae_kit.prepare corpus.txt``. The output is known by the fingerprint of its input's bytes
-and its settings: run again, a finished folder is recognised and left alone.
+and its settings: run again, a finished folder is recognised and left alone. Everything streams: chunks of
+the files go to worker processes and come back as rows, in order, whatever the number of workers.
 """
 
 from __future__ import annotations
@@ -9,59 +10,98 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from functools import partial
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tsdae_kit.console import quiet_frameworks, show_messages, table
+from tsdae_kit.console import show_messages, table
 from tsdae_kit.settings import KitError, PrepareSettings, make_settings, parse_arguments, run_command
 
+if TYPE_CHECKING:
+    from tsdae_kit.text.noise import Noise
+    from tsdae_kit.text.recipe import Recipe
+
 logger = logging.getLogger("tsdae_kit")
+REPORT = "report.html"
 
 
 def prepare_corpus(**given: Any) -> Path:
-    """Turn text files into noisy/clean pairs; return the folder written.
+    """Turn texts into noisy/clean pairs; return the folder written.
 
     Args:
         **given: Fields of :class:`tsdae_kit.settings.PrepareSettings`, for example
             ``files=["corpus.txt"], output="data/prepared"``.
 
     Raises:
-        KitError: For missing, empty or undecodable input, or an output folder that holds other data.
+        KitError: For missing, empty or unreadable input, or an output folder that holds other data.
             Nothing is left under the output's name then.
     """
     settings = make_settings(PrepareSettings, given)
-    with show_messages(), quiet_frameworks():
+    with show_messages():
         return _prepare(settings)
 
 
 def _prepare(settings: PrepareSettings) -> Path:
     from tsdae_kit.folders import locked, new_folder
-    from tsdae_kit.text.pairs import read_manifest
-    from tsdae_kit.text.reading import content_digest, find_files
+    from tsdae_kit.text.files import as_file, content_digest, find_files
+    from tsdae_kit.text.noise import Noise
+    from tsdae_kit.text.pairs import read_manifest, write_manifest
+    from tsdae_kit.text.words import read_words
 
     started = time.monotonic()
-    paths = find_files(settings.files)
-    fingerprint = _fingerprint(settings, content_digest(paths))
-    output = settings.output
-    with locked(output, wait=True):  # a second process on the same output waits, then finds the work done
+    with ExitStack() as stack:
+        noise = Noise(
+            settings.deletion_ratio, settings.words, settings.seed, settings.noise, read_words(settings.protect),
+            mask_token=settings.mask_token,
+        )  # fmt: skip
+        paths = find_files([stack.enter_context(as_file(name)) for name in settings.files])
+        fingerprint = _fingerprint(settings, noise, content_digest(paths))
+        output = settings.output
+        stack.enter_context(locked(output, wait=True))  # a second process waits, then finds the work done
         manifest = read_manifest(output)
         if manifest is not None and manifest["fingerprint"] == fingerprint:
+            _report(output, output, manifest, settings)
             logger.info("%s already holds this corpus with these settings: nothing to do.", output)
             return output
         _check_replaceable(output, is_prepared=manifest is not None, overwrite=settings.overwrite)
-        with new_folder(output) as folder:
-            manifest = _write(folder, paths, settings, fingerprint)
-    _report(output, manifest, time.monotonic() - started)
+        with _writing(output), new_folder(output) as folder:
+            manifest = {"fingerprint": fingerprint, **_make(folder, paths, settings, noise, fingerprint)}
+            write_manifest(folder, manifest)
+            _report(folder, output, manifest, settings)
+    speed = (manifest["train"] + manifest["held_out"]) / (time.monotonic() - started)
+    logger.info("%s sentences per second. Next: python -m tsdae_kit.train --data %s", f"{speed:,.0f}", output)
     return output
 
 
-def _fingerprint(settings: PrepareSettings, content: str) -> str:
-    relevant = {k: v for k, v in asdict(settings).items() if k not in ("files", "output", "overwrite")}
+@contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    """Turn a write that fails (a full disk) into one line; pyarrow's errors do not name the file."""
+    try:
+        yield
+    except OSError as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise KitError(
+            f"{output} could not be written ({reason}). Free some space (the data takes its text's size about "
+            "three times while it is made), or choose another --output."
+        ) from error
+
+
+def _fingerprint(settings: PrepareSettings, noise: Noise, content: str) -> str:
+    """Return a digest of the input and of the settings that decide the result; also of files that these name."""
+    relevant = {
+        entry.name: getattr(settings, entry.name)
+        for entry in fields(settings)
+        if entry.metadata["recorded"] and entry.name not in ("files", "protect")
+    }
+    relevant["protect"] = noise.protect
+    for step, _ in noise.steps:
+        if isinstance(step, str):
+            source = Path(sys.modules[step.rpartition(".")[0]].__file__ or "")
+            relevant[step] = hashlib.blake2b(source.read_bytes(), digest_size=16).hexdigest()
     text = json.dumps([content, relevant], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -75,62 +115,70 @@ def _check_replaceable(output: Path, is_prepared: bool, overwrite: bool) -> None
         raise KitError(f"{output} holds other data or settings. Pass --overwrite, or choose another --output.")
 
 
-def _write(folder: Path, paths: Sequence[Path], settings: PrepareSettings, fingerprint: str) -> dict[str, Any]:
-    from tsdae_kit.text.cleaning import SentenceFilter
-    from tsdae_kit.text.noise import Noise
-    from tsdae_kit.text.pairs import write_manifest, write_pairs
-
-    noise = Noise(settings.deletion_ratio, settings.words, settings.seed)
-    sieve = SentenceFilter(settings.min_chars, settings.max_chars)
-    sentences = partial(_sentences, paths, settings.encoding_errors, sieve)
-    train, held_out = write_pairs(folder, sentences(), noise, settings.held_out)
-    dropped = {reason: count for reason, count in sieve.dropped.items() if count}
-    if not train:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items()) or "no lines"
+def _make(
+    folder: Path, paths: Sequence[Path], settings: PrepareSettings, noise: Noise, fingerprint: str
+) -> dict[str, Any]:
+    recipe = _make_recipe(paths, settings, noise)
+    if settings.engine == "ray":
+        from tsdae_kit.text.cluster import make_rows
+    else:
+        from tsdae_kit.text.local import make_rows
+    counts = make_rows(folder, paths, recipe, settings, fingerprint)
+    if not counts["train"]:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts["dropped"].items()) or "no texts"
         raise KitError(f"No sentence is left of {len(paths)} file(s): {reasons}. Check the input, or --min-chars.")
-    manifest = {
-        "fingerprint": fingerprint,
-        "files": [os.fsencode(path).decode("utf-8", "replace") for path in paths],
-        "read": sieve.kept + sum(sieve.dropped.values()),
-        "dropped": dropped,
-        "train": train,
-        "held_out": held_out,
-        "noise": asdict(noise),
-    }
-    write_manifest(folder, manifest)
-    return manifest
+    return {**counts, "noise": asdict(recipe.noise)}
 
 
-def _sentences(paths: Sequence[Path], errors: str, sieve: Any) -> Iterator[str]:
-    from tsdae_kit.text.reading import read_lines
+def _make_recipe(paths: Sequence[Path], settings: PrepareSettings, noise: Noise) -> Recipe:
+    """Return what is done to each chunk; what must be learned from the corpus first is learned from its beginning."""
+    from tsdae_kit.text.cleaning import Rules
+    from tsdae_kit.text.duplicates import datasketch
+    from tsdae_kit.text.parsing import texts_of
+    from tsdae_kit.text.reading import Format, read_chunks
+    from tsdae_kit.text.recipe import Recipe
+    from tsdae_kit.text.sentences import Paragraphs, learn_sentences
+    from tsdae_kit.text.words import common_words
 
-    for path in paths:
-        for line in read_lines(path, errors):
-            if (sentence := sieve.accept(line)) is not None:
-                yield sentence
+    form = Format(settings.column, settings.encoding, settings.encoding_errors, settings.split == "paragraphs")
+
+    def texts() -> Iterator[str]:
+        return (text for chunk in read_chunks(paths, form) for text, _ in texts_of(chunk, form))
+
+    if any(kind in settings.noise for kind in ("replace", "insert")):
+        noise = replace(noise, vocabulary=common_words(texts(), settings.words))
+    if settings.near_duplicates is not None:
+        datasketch()
+    cut: Any = Paragraphs() if settings.split == "paragraphs" else None
+    if settings.split == "sentences":
+        cut, read, found = learn_sentences(texts())
+        logger.info("Sentence ends learned from %s characters: %s abbreviations.", f"{read:,}", f"{found:,}")
+    rules = Rules(settings.min_chars, settings.max_chars, settings.min_letters)
+    return Recipe(
+        form, rules, noise, cut, documents=settings.split != "line", near=settings.near_duplicates is not None,
+        keep_rejects=settings.keep_rejects,
+    )  # fmt: skip
 
 
-def _report(output: Path, manifest: dict[str, Any], seconds: float) -> None:
-    from tsdae_kit.text.pairs import load_pairs
-    from tsdae_kit.text.words import SPLITTERS
+def _report(folder: Path, output: Path, manifest: dict[str, Any], settings: PrepareSettings) -> None:
+    """Show the closing table and write it as a page, unless that is there already."""
+    from tsdae_kit.text.look import take_look
+    from tsdae_kit.text.page import make_page
 
-    corpus = load_pairs(output)
-    sample = corpus.train[: min(1000, len(corpus.train))]
-    split = SPLITTERS[corpus.noise.words]
-    words = sum(len(split(text)) for text in sample["clean"])
-    left = sum(len(split(text)) for text in sample["noisy"])
-    rows = [("lines read", f"{manifest['read']:,}")]
-    rows += [(f"  dropped: {reason}", f"{count:,}") for reason, count in manifest["dropped"].items()]
-    rows += [
-        ("sentences to train on", f"{manifest['train']:,}"),
-        ("sentences held out", f"{manifest['held_out']:,}"),
-        ("words deleted", f"{1 - left / max(words, 1):.1%}"),
-        ("sentences per second", f"{(manifest['train'] + manifest['held_out']) / seconds:,.0f}"),
-    ]
-    logger.info("%s", table(rows))
-    for noisy, clean in list(zip(sample["noisy"], sample["clean"], strict=True))[:3]:
+    look = take_look(folder, manifest, settings.model, settings.max_length)
+    counts = [("texts read", f"{manifest['read']:,}")]
+    counts += [(f"  dropped: {reason}", f"{count:,}") for reason, count in manifest["dropped"].items()]
+    counts += [("sentences to train on", f"{manifest['train']:,}"), ("sentences held out", f"{manifest['held_out']:,}")]
+    logger.info("%s", table([*counts, *look.rows]))
+    for reason, texts in manifest["examples"].items():
+        logger.info("%s: %s", reason, " | ".join(f"{text:.60}" for text in texts if text.strip()))
+    for clean, noisy in look.examples:
         logger.info("  clean: %.100s\n  noisy: %.100s", clean, noisy)
-    logger.info("Written to %s. Next: python -m tsdae_kit.train --data %s", output, output)
+    page = make_page("The prepared corpus", counts, manifest["examples"], look)
+    path = folder / REPORT
+    if not path.exists() or path.read_text(encoding="utf-8") != page:
+        path.write_text(page, encoding="utf-8")
+    logger.info("Written to %s; the same as a page: %s", output, output / REPORT)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -23,6 +23,9 @@ import yaml
 class KitError(Exception):
     """Something the user can mend: shown as one line, exit code 2, no traceback."""
 
+    def __str__(self) -> str:
+        return " ".join(super().__str__().splitlines())  # names of files and columns may hold line ends
+
 
 class RunStopped(Exception):  # noqa: N818  # the run is well, and waits to be resumed
     """A signal ended the run, after a checkpoint: one line, exit code 75 (EX_TEMPFAIL), for a scheduler to requeue."""
@@ -42,25 +45,51 @@ def option(default: Any, help_text: str, *, may_change: bool = False, recorded: 
 
 
 _SEED_PROBLEM = "--seed {} is outside 0 to 4,294,967,295"
-WordUnit = Literal["auto", "nltk", "characters"]
+WordUnit = Literal["auto", "unicode", "nltk", "characters"]
+_BASE_MODEL = "all-MiniLM-L6-v2"
 
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """What ``prepare_corpus`` does: text files in, noisy/clean pairs out."""
+    """What ``prepare_corpus`` does: texts in, noisy/clean pairs out."""
 
-    files: tuple[str, ...] = option((), "text files (.txt, .gz), folders or globs; one text per line")
-    output: Path = option(Path("data/prepared"), "the folder to write")
+    files: tuple[str, ...] = option(
+        (),
+        "text, JSON Lines, CSV, TSV, Parquet or Arrow files (also .gz, .bz2, .xz, .zst), folders, globs; "
+        "- reads lines from standard input",
+    )
+    output: Path = option(Path("data/prepared"), "the folder to write", recorded=False)
+    column: str = option("text", "the column of structured files that holds the text")
+    split: Literal["line", "sentences", "paragraphs"] = option(
+        "line", "one text per line or row; its sentences (learned from the corpus); or what blank lines part"
+    )
+    noise: str = option("delete", "delete, swap, mask, replace, insert, each with :RATIO at will, or module.function; "
+                                  "several by commas, as in swap:0.1,delete")  # fmt: skip
     deletion_ratio: float = option(0.6, "share of a sentence's words to delete (the paper's 0.6)")
-    words: WordUnit = option("auto", "what a word is: Unicode words (auto), Treebank tokens, single characters")
-    min_chars: int = option(10, "drop shorter sentences")
+    words: WordUnit = option(
+        "auto", "what a word is: Unicode words, and characters in scripts without spaces (auto); Unicode words; "
+                "Treebank tokens; characters"
+    )  # fmt: skip
+    protect: Path | None = option(None, "a file of words that noise leaves alone, one per line")
+    mask_token: str = option("[MASK]", "what masked words become")
+    min_chars: int = option(10, "drop shorter sentences (characters of scripts without spaces count as two)")
     max_chars: int = option(2000, "drop longer sentences")
+    min_letters: float = option(0.3, "drop sentences with a smaller share of letters")
+    near_duplicates: float | None = option(None, "drop sentences this similar to an earlier one (0.8 is usual; slow)")
+    keep_rejects: bool = option(False, "write what is dropped to rejects.jsonl, with the reason")
     held_out: float = option(
         1000,
         "sentences kept out of training: a share if below 1, else a count (at most a tenth of the corpus)",
     )
     seed: int = option(42, "decides the noise and which sentences are held out")
-    encoding_errors: Literal["strict", "replace"] = option("strict", "bytes that are not UTF-8: stop, or replace")
+    encoding: str = option("utf-8", "how the text is encoded")
+    encoding_errors: Literal["strict", "replace"] = option("strict", "bytes that --encoding forbids: stop, or replace")
+    model: str = option(_BASE_MODEL, "the base model by whose tokenizer the report counts", recorded=False)
+    max_length: int | None = option(
+        None, "the report counts texts of more tokens (default: the model's)", recorded=False
+    )
+    workers: int | None = option(None, "processes that clean and make noise (default: one a core)", recorded=False)
+    engine: Literal["local", "ray"] = option("local", "this machine, or the Ray cluster that RAY_ADDRESS names")
     overwrite: bool = option(False, "replace an output folder that holds other data", recorded=False)
 
     def problems(self) -> list[str]:
@@ -72,6 +101,21 @@ class PrepareSettings:
             found.append(f"--deletion-ratio {self.deletion_ratio} is outside 0 (keep all) to below 1")
         if not 1 <= self.min_chars <= self.max_chars:
             found.append(f"--min-chars {self.min_chars} must be from 1 to --max-chars {self.max_chars}")
+        if not 0 <= self.min_letters <= 1:
+            found.append(f"--min-letters {self.min_letters} is outside 0 to 1")
+        if self.near_duplicates is not None and not 0.3 <= self.near_duplicates <= 0.95:
+            found.append(f"--near-duplicates {self.near_duplicates} is outside 0.3 (hardly alike) to 0.95")
+        found += [
+            f"{flag(name)} {value} is below 1"
+            for name in ("workers", "max_length")
+            if (value := getattr(self, name)) is not None and value < 1
+        ]
+        try:
+            "\n".encode(self.encoding)
+        except (LookupError, ValueError):
+            found.append(f"--encoding {self.encoding!r} is none that Python knows (utf-8, latin-1, gb18030 are)")
+        if self.near_duplicates is not None and self.engine == "ray":
+            found.append("--near-duplicates compares every sentence with all before it, which --engine ray cannot do")
         if not 0 <= self.seed < 2**32:
             found.append(_SEED_PROBLEM.format(self.seed))
         if self.held_out < 0 or (self.held_out >= 1 and self.held_out != int(self.held_out)):
@@ -84,7 +128,7 @@ class TrainSettings:
     """What ``adapt`` does: pairs and a base model in, an adapted encoder out (stage one)."""
 
     data: Path = option(Path("data/prepared"), "a folder written by tsdae_kit.prepare", may_change=True)
-    model: str = option("all-MiniLM-L6-v2", "the base model: a folder or a hub name")
+    model: str = option(_BASE_MODEL, "the base model: a folder or a hub name")
     output: Path = option(Path("runs/tsdae"), "the run's folder", may_change=True)
     epochs: float = option(1.0, "passes over the data", may_change=True)
     max_steps: int | None = option(None, "steps to train, instead of --epochs", may_change=True)

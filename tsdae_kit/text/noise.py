@@ -1,4 +1,4 @@
-"""The noise of TSDAE: deletes words, as a pure function of the seed, the epoch and the row.
+"""The noise of TSDAE: deletes words (or worse), as a pure function of the seed, the epoch and the row.
 
 A row is known by its text, not by its position: the prepared data holds every text once, so that is
 the same thing, and it stays the same thing when rows are shuffled, sharded or made on another
@@ -7,68 +7,146 @@ version, process or thread can change; no generator has a state to lose (upstrea
 process's own, so that a resumed run sees other noise). The cost is about a microsecond a sentence.
 
 Source of the objective: Wang, Reimers and Gurevych 2021, arXiv 2104.06979, section 3: 60 % of the
-words are *deleted*; the library's example keeps 60 % (its ``del_ratio`` is the share kept).
+words are *deleted*; the library's example keeps 60 % (its ``del_ratio`` is the share kept). The other
+kinds (swap, mask, replace, insert) are those of the paper's ablation.
 """
 
 from __future__ import annotations
 
 import array
 import hashlib
+import math
+import random
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cached_property
+from importlib import import_module
 from typing import Any
 
-from tsdae_kit.settings import PrepareSettings, WordUnit
-from tsdae_kit.text.words import SPLITTERS, is_spaceless
+from tsdae_kit.settings import KitError, PrepareSettings, WordUnit
+from tsdae_kit.text.changes import CHANGES, TWO_DRAWS, Change
+from tsdae_kit.text.words import SPLITTERS
+
+OwnNoise = Callable[[list[str], random.Random], list[str]]
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Deletion noise; call it with a text and an epoch.
+    """Noise on one text; call it with a text and an epoch.
 
     Attributes:
-        deletion_ratio: Share of the words that is *deleted*, each word independently.
+        deletion_ratio: Share of the words that is *deleted* (or otherwise changed), each independently.
         words: What a word is; see :mod:`tsdae_kit.text.words`.
         seed: Changes every draw.
+        kinds: What is done, in order: some of ``CHANGES``, each with ``:RATIO`` where it is not to be
+            ``deletion_ratio``, or ``module.function``; joined by commas.
+        protect: Words that are never touched, whatever their case.
+        vocabulary: The words that replace and insert draw from.
+        mask_token: What masked words become.
     """
 
     deletion_ratio: float = PrepareSettings.deletion_ratio
     words: WordUnit = PrepareSettings.words
     seed: int = PrepareSettings.seed
+    kinds: str = PrepareSettings.noise
+    protect: tuple[str, ...] = ()
+    vocabulary: tuple[str, ...] = ()
+    mask_token: str = PrepareSettings.mask_token
 
     def __call__(self, text: str, epoch: int = 0) -> str:
-        """Return the text without the deleted words; equal for equal arguments, never empty.
+        """Return the noisy text; equal for equal arguments, never empty.
 
         Neighbours that stay keep what stood between them; where something was deleted, one space
         stands for it (nothing, in scripts written without spaces). If all words fell, one is kept.
+
+        Raises:
+            KitError: If the kinds are unknown, or a function of the user's fails.
         """
         pieces = SPLITTERS[self.words](text)
-        draws = self._draws(text, epoch, len(pieces))
-        threshold = self.deletion_ratio * 65536
-        kept = [draw >= threshold for draw in draws]
-        if pieces and True not in kept:
-            kept[max(range(len(pieces)), key=draws.__getitem__)] = True
-        return _join(pieces, kept) or text
+        for number, (change, threshold) in enumerate(self.steps):
+            if isinstance(change, str):
+                pieces = self._apply_own(change, pieces, f"{self.seed}:{epoch}:{number}:{text}")
+                continue
+            key = f"{self.seed}:{epoch}:{text}\0{number}" if number else f"{self.seed}:{epoch}:{text}"
+            draws = _draws(key, len(pieces) * (1 + (change in TWO_DRAWS)))
+            if self.protect:
+                for i, piece in enumerate(pieces):
+                    if piece.strip().casefold() in self._protected:
+                        draws[i] = 65535  # at or above every threshold
+            pieces = change(self, pieces, draws, threshold)
+        return "".join(pieces).strip() or text
 
-    def _draws(self, text: str, epoch: int, count: int) -> array.array[int]:
-        """Return ``count`` numbers from 0 to 65,535."""
-        key = f"{self.seed}:{epoch}:{text}".encode("utf-8", "surrogatepass")
-        draws = array.array("H", hashlib.shake_128(key).digest(2 * count))
-        if sys.byteorder == "big":
-            draws.byteswap()
-        return draws
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the fields alone, not what was derived from them."""
+        return Noise, tuple(getattr(self, entry.name) for entry in fields(self))
+
+    @cached_property
+    def steps(self) -> list[tuple[Change | str, int]]:
+        """The changes in order, each with its threshold of 65,536; a dotted name stands for itself.
+
+        Raises:
+            KitError: If the kinds are not spelled as they must be.
+        """
+        steps: list[tuple[Change | str, int]] = []
+        for part in self.kinds.split(","):
+            kind, _, given = part.strip().partition(":")
+            try:
+                ratio = float(given) if given else self.deletion_ratio
+            except ValueError:
+                ratio = -1.0
+            own = "." in kind and not given
+            if not (own or kind in CHANGES) or not 0 <= ratio < 1:
+                raise KitError(
+                    f"--noise {part.strip()!r} is no kind of noise. "
+                    f"Give {', '.join(CHANGES)} (joined by commas, as in swap:0.1,delete:0.6) or module.function."
+                )
+            # 65,535 stays out of reach for protected words
+            steps.append((kind if own else CHANGES[kind], min(math.ceil(ratio * 65536), 65535)))
+            if own:
+                own_noise(kind)
+        return steps
+
+    @cached_property
+    def _protected(self) -> frozenset[str]:
+        words = (piece.strip() for phrase in self.protect for piece in SPLITTERS[self.words](phrase.casefold()))
+        return frozenset(word for word in words if word)
+
+    def _apply_own(self, name: str, pieces: list[str], key: str) -> list[str]:
+        seed = hashlib.shake_128(key.encode("utf-8", "surrogatepass")).digest(16)
+        try:
+            left = own_noise(name)(list(pieces), random.Random(seed))
+            "".join(left)
+        except Exception as error:  # the user's code may raise anything
+            raise KitError(
+                f"--noise {name} failed on {''.join(pieces)[:60]!r}: {type(error).__name__}: {error}. "
+                "It takes a list of words and a random.Random, and returns the words that are left."
+            ) from error
+        return list(left)
 
 
-def _join(pieces: list[str], kept: list[bool]) -> str:
-    parts: list[str] = []
-    before_kept = True
-    for piece, keep in zip(pieces, kept, strict=True):
-        if keep:
-            if not before_kept and parts and not piece[0].isspace() and not is_spaceless(piece[0]):
-                parts.append(" ")
-            parts.append(piece)
-        before_kept = keep
-    return "".join(parts).strip()
+def own_noise(name: str) -> OwnNoise:
+    """Return the function called ``module.name``.
+
+    Raises:
+        KitError: If there is none.
+    """
+    module, _, attribute = name.rpartition(".")
+    try:
+        found: OwnNoise = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise KitError(
+            f"--noise {name}: {error}. Give the dotted name of a function that Python can import here."
+        ) from error
+    return found
+
+
+def _draws(key: str, count: int) -> array.array[int]:
+    """Return ``count`` numbers from 0 to 65,535."""
+    draws = array.array("H", hashlib.shake_128(key.encode("utf-8", "surrogatepass")).digest(2 * count))
+    if sys.byteorder == "big":
+        draws.byteswap()
+    return draws
 
 
 class NoiseTransform:

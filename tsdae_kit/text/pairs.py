@@ -2,30 +2,37 @@
 
 The pairs stored are those of epoch 0, so that the data can be read by eye and by other tools; later
 epochs draw their noise in training. Rows stream through an Arrow file: memory holds eight bytes for
-each, by which the held-out rows are chosen, not the text.
+each, by which the held-out rows are chosen, not the text. The few JSON files of the layout are written
+here rather than by ``datasets``, which would copy the rows once more, name them by chance, and cost
+two seconds to import; a test reads the result with the library.
 """
 
 from __future__ import annotations
 
-import array
-import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from datasets import Dataset, DatasetDict, Features, Value, load_from_disk
-from datasets.arrow_writer import ArrowWriter
+import pyarrow as pa
+from pyarrow import ipc, parquet
 
 from tsdae_kit.folders import write_json
 from tsdae_kit.settings import KitError
+from tsdae_kit.text.duplicates import Flags, Hashes
 from tsdae_kit.text.noise import Noise
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 MANIFEST = "manifest.json"
-FORMAT = 1
-_COLUMNS = Features({"noisy": Value("string"), "clean": Value("string")})
+FORMAT = 2
+SPLITS = ("train", "held_out")
+_COLUMNS = ["noisy", "clean"]
+_ROWS = "rows.arrow"
+_DATA = "data-00000-of-00001.arrow"
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,8 @@ class PreparedCorpus:
     """What ``prepare`` left for training.
 
     Attributes:
-        train: Pairs to train on, columns ``noisy`` and ``clean``.
+        train: Pairs to train on, columns ``noisy`` and ``clean`` (the column ``document`` stays on the disk:
+            the trainer would take it for a third text).
         held_out: Pairs that training never sees; may be empty.
         noise: Draws the noise of later epochs.
         manifest: Settings, counts and the fingerprint of input and settings.
@@ -50,33 +58,96 @@ class PreparedCorpus:
         return str(self.manifest["fingerprint"])
 
 
-def write_pairs(folder: Path, sentences: Iterable[str], noise: Noise, held_out: float) -> tuple[int, int]:
-    """Write the ``DatasetDict`` of train and held_out pairs into an existing folder; return both sizes.
+def choose_held_out(hashes: Hashes, seed: int, held_out: float) -> Flags:
+    """Return which rows are held out: those of the smallest keys, which seed and text alone decide.
 
     Args:
-        folder: Where to write.
-        sentences: The clean texts, each once.
-        noise: Makes the noisy ones.
-        held_out: A share below 1 or a count; a tenth of the sentences is the most.
+        hashes: The rows', all different.
+        seed: Changes the choice.
+        held_out: A share below 1 or a count; a tenth of the rows is the most.
     """
-    rows_file = folder / "rows.arrow"
-    order = array.array("Q")
-    with ArrowWriter(path=str(rows_file), features=_COLUMNS) as writer:
-        for clean in sentences:
-            writer.write({"noisy": noise(clean), "clean": clean})
-            key = hashlib.blake2b(f"{noise.seed}:{clean}".encode(), digest_size=8)
-            order.append(int.from_bytes(key.digest(), "little"))
-        writer.finalize()
-    count = min(round(held_out * len(order)) if held_out < 1 else int(held_out), len(order) // 10)
-    chosen = np.zeros(len(order), dtype=bool)
-    chosen[np.argsort(np.asarray(order), kind="stable")[:count]] = True
-    rows = Dataset.from_file(str(rows_file))
-    parts = {"train": ~chosen, "held_out": chosen}
-    # datasets cannot read back a split without rows, so an empty one is left out
-    pairs = {name: rows.select(np.flatnonzero(part)) for name, part in parts.items() if part.any()}
-    DatasetDict(pairs).save_to_disk(str(folder))
-    rows_file.unlink()
-    return len(order) - count, count
+    count = min(round(held_out * len(hashes)) if held_out < 1 else int(held_out), len(hashes) // 10)
+    if not count:
+        return np.zeros(len(hashes), dtype=np.bool_)
+    keys = hashes ^ np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1)):  # splitmix64: one to one
+        keys ^= keys >> np.uint64(shift)
+        keys *= np.uint64(factor)
+    chosen: Flags = keys <= np.partition(keys, count - 1)[count - 1]
+    return chosen
+
+
+class PairWriter:
+    """Writes rows as they come, and parts them when all are there; a context manager.
+
+    Args:
+        folder: Where to write; exists.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stream = pa.OSFile(str(folder / _ROWS), "wb")
+        self._writer: Any = None
+        self._schema: pa.Schema = None
+        self._hashes: list[Hashes] = []
+
+    def write(self, rows: pa.RecordBatch, hashes: Hashes) -> None:
+        """Add rows; the first ones decide the columns."""
+        if self._writer is None:
+            self._schema = rows.schema
+            self._writer = ipc.new_stream(self._stream, self._schema)
+        if len(rows):
+            self._writer.write_batch(rows)
+            self._hashes.append(hashes)
+
+    def __enter__(self) -> PairWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stream.close()
+
+    def finish(self, seed: int, held_out: float, fingerprint: str) -> tuple[int, int]:
+        """Write the ``DatasetDict`` of train and held_out; return both sizes."""
+        if self._writer is not None:
+            self._writer.close()
+        self._stream.close()
+        hashes = np.concatenate([*self._hashes, np.empty(0, dtype=np.uint64)])
+        self._hashes = []
+        chosen = choose_held_out(hashes, seed, held_out)
+        sizes = (int(len(chosen) - chosen.sum()), int(chosen.sum()))
+        # datasets cannot read back a split without rows, so an empty one is left out
+        for name, size, part in zip(SPLITS, sizes, (~chosen, chosen), strict=True):
+            if size:
+                (self._folder / name).mkdir()
+                self._copy(self._folder / name / _DATA, part)
+                _write_layout(self._folder / name, self._schema, f"{fingerprint}-{name}")
+        write_json(self._folder / "dataset_dict.json", {"splits": [n for n, s in zip(SPLITS, sizes, strict=True) if s]})
+        (self._folder / _ROWS).unlink()
+        return sizes
+
+    def _copy(self, path: Path, wanted: Flags) -> None:
+        # Plain files, here and below: the pages of a memory map would count as ours
+        with pa.OSFile(str(self._folder / _ROWS)) as source, pa.OSFile(str(path), "wb") as target:
+            writer, start = ipc.new_stream(target, self._schema), 0
+            for batch in ipc.open_stream(source):
+                part = batch.filter(pa.array(wanted[start : start + len(batch)]))
+                start += len(batch)
+                if len(part):
+                    writer.write_batch(part)
+            writer.close()
+
+
+def _write_layout(folder: Path, schema: pa.Schema, fingerprint: str) -> None:
+    write_json(
+        folder / "dataset_info.json", {"features": {n: {"dtype": "string", "_type": "Value"} for n in schema.names}}
+    )
+    write_json(
+        folder / "state.json",
+        {
+            "_data_files": [{"filename": _DATA}], "_fingerprint": fingerprint, "_format_columns": None,
+            "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False, "_split": None,
+        },
+    )  # fmt: skip
 
 
 def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
@@ -93,12 +164,23 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None
 
 
+def read_batches(folder: Path, split: str) -> Iterator[pa.RecordBatch]:
+    """Yield a split's rows as they lie on the disk, whichever engine wrote them."""
+    for path in sorted((folder / split).glob("*.parquet")):
+        yield from parquet.ParquetFile(path).iter_batches()
+    if (folder / split / _DATA).exists():
+        with pa.OSFile(str(folder / split / _DATA)) as stream:
+            yield from ipc.open_stream(stream)
+
+
 def load_pairs(folder: Path) -> PreparedCorpus:
     """Return the prepared data set in ``folder``.
 
     Raises:
         KitError: If the folder is missing or was not written by ``prepare``.
     """
+    from datasets import Dataset, load_from_disk
+
     manifest = read_manifest(folder)
     if manifest is None:
         what = "is no prepared data set" if folder.exists() else "does not exist"
@@ -106,8 +188,14 @@ def load_pairs(folder: Path) -> PreparedCorpus:
             f"The data folder {folder} {what}. Make one: python -m tsdae_kit.prepare corpus.txt --output {folder}"
         )
     try:
-        pairs = load_from_disk(str(folder))
-    except (OSError, ValueError) as error:
+        if (folder / "dataset_dict.json").exists():
+            pairs: dict[str, Any] = load_from_disk(str(folder))
+        else:  # shards of the engine ray
+            shards = {split: sorted(map(str, (folder / split).glob("*.parquet"))) for split in SPLITS}
+            pairs = {split: Dataset.from_parquet(paths) for split, paths in shards.items() if paths}
+        train = pairs["train"].select_columns(_COLUMNS)
+        held_out = pairs["held_out"].select_columns(_COLUMNS) if "held_out" in pairs else train.select([])
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise KitError(f"The data folder {folder} is damaged ({error}). Prepare it again with --overwrite.") from error
-    held_out = pairs["held_out"] if "held_out" in pairs else pairs["train"].select([])
-    return PreparedCorpus(pairs["train"], held_out, Noise(**manifest["noise"]), manifest)
+    noise: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in manifest["noise"].items()}
+    return PreparedCorpus(train, held_out, Noise(**noise), manifest)

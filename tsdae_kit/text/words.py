@@ -3,32 +3,41 @@
 Every piece carries the white space before it, so joining all pieces gives the text back. ``auto``
 follows Unicode's word boundaries (UAX #29: letters, marks and digits, joined by an apostrophe, a full
 stop or a comma between digits) and takes single characters in scripts written without spaces, where
-a whole sentence would otherwise be one word and nothing would ever be deleted. ``nltk`` gives the
-paper's Treebank tokens through ``span_tokenize``, which needs no download.
+a whole sentence would otherwise be one word and nothing would ever be deleted; ``unicode`` is the same
+without these. ``nltk`` gives the paper's Treebank tokens through ``span_tokenize``, which needs no download.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from pathlib import Path
 
 import regex
 
-from tsdae_kit.settings import WordUnit
+from tsdae_kit.settings import KitError, WordUnit
 
-_SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _WORD = r"\s*(?:{letter}+(?:['’.]{letter}+|(?<=\d),\d+)*|{single}[^\w\s])"
 # Python's own engine is three times as fast; on ASCII text the two patterns mean the same.
 _ASCII_WORDS = re.compile(_WORD.format(letter=r"\w", single=""), re.ASCII)
-_WORDS = regex.compile("(?V1)" + _WORD.format(letter=rf"[\w--[{_SPACELESS}]]", single=rf"[{_SPACELESS}]\p{{M}}*|"))
+_WORDS = regex.compile("(?V1)" + _WORD.format(letter=rf"[\w--[{SPACELESS}]]", single=rf"[{SPACELESS}]\p{{M}}*|"))
+_RUNS = regex.compile("(?V1)" + _WORD.format(letter=r"\w", single=""))
 _CHARACTERS = regex.compile(r"\s*\X")
-_SPACELESS_CHARACTER = regex.compile(rf"[{_SPACELESS}\u3000-\u303f\uff00-\uffef]")  # and their punctuation
+_SPACELESS_CHARACTER = regex.compile(rf"[{SPACELESS}\u3000-\u303f\uff00-\uffef]")  # and their punctuation
 
 
 def split_words(text: str) -> list[str]:
     """Return the text's words and punctuation marks, each with the white space before it."""
     pieces: list[str] = (_ASCII_WORDS if text.isascii() else _WORDS).findall(text)
+    return pieces
+
+
+def split_runs(text: str) -> list[str]:
+    """Return the words as ``split_words`` does, in every script: an unspaced Thai sentence is one word."""
+    pieces: list[str] = (_ASCII_WORDS if text.isascii() else _RUNS).findall(text)
     return pieces
 
 
@@ -57,6 +66,7 @@ def _treebank_spans() -> Callable[[str], Iterable[tuple[int, int]]]:
 
 SPLITTERS: dict[WordUnit, Callable[[str], list[str]]] = {
     "auto": split_words,
+    "unicode": split_runs,
     "nltk": split_treebank,
     "characters": split_characters,
 }
@@ -65,3 +75,30 @@ SPLITTERS: dict[WordUnit, Callable[[str], list[str]]] = {
 def is_spaceless(character: str) -> bool:
     """Return whether the character belongs to a script written without spaces."""
     return character > "\u0e00" and _SPACELESS_CHARACTER.match(character) is not None
+
+
+def common_words(texts: Iterable[str], unit: WordUnit) -> tuple[str, ...]:
+    """Return the two thousand most frequent words of the first million characters, without punctuation."""
+    characters = 1_000_000
+    found: Counter[str] = Counter()
+    for text in texts:
+        found.update(word for piece in SPLITTERS[unit](text) if (word := piece.strip()).isalnum())
+        characters -= len(text)
+        if characters < 0:
+            break
+    return tuple(word for word, _ in sorted(found.items(), key=lambda entry: (-entry[1], entry[0]))[:2000])
+
+
+def read_words(path: Path | None) -> tuple[str, ...]:
+    """Return the lines of the file of --protect.
+
+    Raises:
+        KitError: If it cannot be read.
+    """
+    if path is None:
+        return ()
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise KitError(f"--protect {path} cannot be read ({error}). Give a UTF-8 file, a word a line.") from error
+    return tuple(sorted({line.strip() for line in lines if line.strip()}))

@@ -1,0 +1,305 @@
+"""What prepare reads: every format, compression and encoding gives the same texts; bad input gives one line."""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import errno
+import gzip
+import io
+import json
+import lzma
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from datasets import Dataset, DatasetDict
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyarrow import ipc, parquet
+
+from tests.tiny import make_sentences
+from tsdae_kit import KitError, load_pairs, prepare_corpus
+from tsdae_kit.text import files, reading
+from tsdae_kit.text.pairs import read_manifest
+
+TEXTS = [
+    *make_sentences(20),
+    'a "quoted", comma and tab\tin it',
+    "Größe, 血圧が高い患者です, élan",
+    "a line\u2028separator is no line end",
+]
+
+
+def read_back(*names: str, **given: Any) -> list[str]:
+    """Return the clean texts in the order of the input."""
+    output = prepare_corpus(files=list(names), output="out", held_out=0, overwrite=True, **given)
+    texts: list[str] = load_pairs(output).train["clean"][:]
+    return texts
+
+
+def expected(texts: list[str] = TEXTS) -> list[str]:
+    return [" ".join(text.split()) for text in texts]
+
+
+def as_csv(delimiter: str, ids: bool = True) -> bytes:
+    stream = io.StringIO()
+    rows = [["id", "text"], *enumerate(TEXTS)] if ids else [[text] for text in TEXTS]
+    csv.writer(stream, delimiter=delimiter).writerows(rows)
+    return stream.getvalue().encode()
+
+
+def as_arrow(path: Path, new: Callable[..., Any]) -> None:
+    table = pa.table({"id": range(len(TEXTS)), "text": TEXTS})
+    with new(str(path), table.schema) as writer:
+        writer.write_table(table)
+
+
+def write_wrong_offsets(path: Path) -> None:
+    """Followed without a look, they end the process."""
+    offsets, data = pa.array([0, 1 << 30, 5], pa.int32()).buffers()[1], pa.py_buffer(b"texts")
+    batch = pa.record_batch([pa.StringArray.from_buffers(2, offsets, data)], names=["text"])
+    with ipc.new_stream(str(path), batch.schema) as writer:
+        writer.write_batch(batch)
+
+
+JSONL = "".join(json.dumps({"id": i, "text": text}) + "\n" for i, text in enumerate(TEXTS)).encode()
+PLAIN = "\n".join(TEXTS).encode()
+FILES: dict[str, Callable[[Path], Any]] = {
+    "a.txt": lambda path: path.write_bytes(PLAIN),
+    "a.txt.gz": lambda path: path.write_bytes(gzip.compress(PLAIN)),
+    "a.txt.bz2": lambda path: path.write_bytes(bz2.compress(PLAIN)),
+    "a.txt.xz": lambda path: path.write_bytes(lzma.compress(PLAIN)),
+    "a.txt.zst": lambda path: path.write_bytes(pa.compress(PLAIN, "zstd", asbytes=True)),
+    "a.jsonl": lambda path: path.write_bytes(JSONL),
+    "a.jsonl.zst": lambda path: path.write_bytes(pa.compress(JSONL, "zstd", asbytes=True)),
+    "a.json": lambda path: path.write_bytes(JSONL),
+    "a.csv": lambda path: path.write_bytes(as_csv(",")),
+    "a.tsv.gz": lambda path: path.write_bytes(gzip.compress(as_csv("\t"))),
+    "a.parquet": lambda path: parquet.write_table(pa.table({"text": TEXTS}), path, row_group_size=5),
+    "a.arrow": lambda path: as_arrow(path, ipc.new_stream),
+    "a.feather": lambda path: as_arrow(path, ipc.new_file),
+    "saved": lambda path: Dataset.from_dict({"text": TEXTS}).save_to_disk(str(path)),
+    "dict": lambda path: DatasetDict({"all": Dataset.from_dict({"text": TEXTS})}).save_to_disk(str(path)),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_format_gives_the_same_texts(name: str) -> None:
+    FILES[name](Path(name))
+    assert read_back(name) == expected()
+
+
+def test_a_quoted_field_may_hold_line_ends_and_small_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks end within characters, lines, quotes and the two bytes of a Windows line end."""
+    texts = [f"{text}\nand a second line" for text in TEXTS]
+    with Path("a.csv").open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([["text"], *([text] for text in texts)])
+    Path("a.txt").write_bytes("\r\n".join(TEXTS).encode())
+    whole = read_back("a.csv"), read_back("a.txt"), read_back("a.txt", split="paragraphs", max_chars=9999)
+    assert whole == (expected(texts), expected(), [" ".join(expected())])
+    monkeypatch.setattr(reading, "CHUNK", 7)
+    assert whole == (read_back("a.csv"), read_back("a.txt"), read_back("a.txt", split="paragraphs", max_chars=9999))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32", "gb18030", "shift_jis"])
+@pytest.mark.parametrize("kind", ["txt", "csv"])
+def test_other_encodings(encoding: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "CHUNK", 33)
+    texts = [*make_sentences(5), "血圧が高い患者です。薬を飲みます。"]
+    Path(f"a.{kind}").write_bytes("\r\n".join((["text"] if kind == "csv" else []) + texts).encode(encoding))
+    assert read_back(f"a.{kind}", encoding=encoding) == texts
+    if encoding != "utf-8-sig":
+        with pytest.raises(KitError, match=rf"a\.{kind}, line \d: .*--encoding"):
+            read_back(f"a.{kind}")
+
+
+def test_a_wrong_byte_of_utf_16_is_named_by_its_line() -> None:
+    Path("a.txt").write_bytes("\n".join(make_sentences(3)).encode("utf-16-le") + b"\n\0\0\xd8x\0")
+    with pytest.raises(KitError, match=r"a\.txt, line 4: .*utf-16-le"):
+        read_back("a.txt", encoding="utf-16-le")
+
+
+def test_several_inputs_at_once_and_one_file_named_twice_is_read_once() -> None:
+    for name in ("a.txt", "a.jsonl"):
+        FILES[name](Path(name))
+    Path("links").mkdir()
+    Path("links/a.txt").symlink_to(Path("a.txt").resolve())
+    assert read_back("a.txt", "a.txt", "*.txt", "links", "a.jsonl") == expected()
+    manifest = read_manifest(Path("out"))
+    assert manifest is not None
+    assert (manifest["read"], manifest["dropped"]) == (2 * len(TEXTS), {"duplicate": len(TEXTS)})
+
+
+def test_a_folder_whose_links_go_in_a_circle_is_searched_once() -> None:
+    Path("folder/deep").mkdir(parents=True)
+    FILES["a.txt"](Path("folder/deep/a.txt"))
+    Path("folder/deep/up").symlink_to(Path("folder").resolve())
+    assert files._search(Path("folder")) == [Path("folder/deep/a.txt")]
+    assert read_back("folder") == expected()
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv"])
+def test_a_byte_order_mark_is_no_part_of_the_first_text_or_name(name: str) -> None:
+    FILES[name](Path(name))
+    content = Path(name).read_bytes() if name != "a.csv" else b'"text"\r\n' + as_csv(",", ids=False)
+    Path(name).write_bytes(b"\xef\xbb\xbf" + content)
+    assert read_back(name) == expected()
+
+
+def test_a_saved_data_sets_caches_are_not_read() -> None:
+    FILES["saved"](Path("saved"))
+    as_arrow(Path("saved/cache-123.arrow"), ipc.new_stream)
+    read_back("saved")
+    manifest = read_manifest(Path("out"))
+    assert manifest is not None
+    assert manifest["read"] == len(TEXTS)
+
+
+def test_files_of_other_kinds_in_a_folder_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    Path("folder").mkdir()
+    FILES["a.txt"](Path("folder/a.txt"))
+    Path("folder/notes.docx").write_bytes(b"x")
+    read_back("folder")
+    assert "passed over (.docx)" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_standard_input_and_pipes(name: str) -> None:
+    command = [sys.executable, "-m", "tsdae_kit.prepare", name, "--output", "out", "--held-out", "0"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run(command, input=PLAIN, check=True, env=environment, stdout=subprocess.DEVNULL)
+    assert load_pairs(Path("out")).train["clean"][:] == expected()
+
+
+def test_a_users_script_needs_no_main_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Multiprocessing's fresh processes would run the script again."""
+    FILES["a.txt"](Path("a.txt"))
+    code = "print('once'); from tsdae_kit.text import local; local._WORTH_A_WORKER = 1\n"
+    code += "from tsdae_kit import prepare_corpus; prepare_corpus(files=['a.txt'], output='out', workers=2)"
+    Path("script.py").write_text(code)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    shown = subprocess.run([sys.executable, "script.py"], check=True, env=environment, stdout=subprocess.PIPE).stdout
+    assert shown.count(b"once") == 1
+
+
+STRUCTURED = ["a.jsonl", "a.csv", "a.tsv.gz", "a.parquet", "a.arrow", "saved"]
+
+
+@pytest.mark.parametrize("name", STRUCTURED)
+def test_a_wrong_column_lists_those_there_are(name: str) -> None:
+    FILES[name](Path(name))
+    with pytest.raises(KitError, match=r"no column 'body' \(there are: (id, )?text\)"):
+        read_back(name, column="body")
+
+
+BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "cut.jsonl": (lambda p: p.write_bytes(JSONL[:-30]), "line 23: no JSON"),
+    "list.jsonl": (lambda p: p.write_text('["a list"]\n'), "line 1: it holds a list"),
+    "number.jsonl": (lambda p: p.write_bytes(JSONL + b'{"text": 3}'), "line 24: the column 'text' holds a int"),
+    "nested.jsonl": (lambda p: p.write_bytes(JSONL + b'{"text": {"a": 1}}'), "line 24: the column 'text' holds a dict"),
+    "lacking.jsonl": (lambda p: p.write_bytes(JSONL + b'{"body": "x"}'), "line 24: there is no column 'text'"),
+    "deep.jsonl": (lambda p: p.write_text("[" * 100_000), "line 1: no JSON"),
+    "wide.csv": (lambda p: p.write_bytes(as_csv(",") + b"1,2,3\n"), "line 25: 3 fields where the first line has 2"),
+    "quote.csv": (lambda p: p.write_bytes(as_csv(",") + b'1,"open'), "unexpected end of data"),
+    "latin.csv": (lambda p: p.write_bytes(as_csv(",") + b"1,\xe9\n"), "line 25: the byte 0xe9 is not UTF-8"),
+    "zero.csv": (lambda p: p.write_bytes(as_csv(",") + b"1,\0\n"), "line 25: it holds a zero byte"),
+    "number.parquet": (lambda p: parquet.write_table(pa.table({"text": [1]}), p), "holds int64, not text"),
+    "cut.parquet": (lambda p: p.write_bytes(b"PAR1 but no more"), "after row 0: "),
+    "cut.arrow": (lambda p: p.write_bytes(b"\xff\xff\xff\xff\x90"), "after row 0: "),
+    "offsets.arrow": (lambda p: write_wrong_offsets(p), "after row 0: "),
+    "two\nlines.csv": (lambda p: p.write_text('"a\nb"\n1\n'), r"no column 'text' \(there are: a b\)"),
+    "cut.txt.gz": (lambda p: p.write_bytes(gzip.compress(os.urandom(999).hex().encode())[:-200]), "after line 0: "),
+    "cut.txt.zst": (lambda p: p.write_bytes(pa.compress(PLAIN, "zstd", asbytes=True)[:-20]), "after line "),
+    "cut.txt.xz": (lambda p: p.write_bytes(lzma.compress(PLAIN)[:-20]), "after line "),
+    "cut.txt.bz2": (lambda p: p.write_bytes(bz2.compress(PLAIN)[:-20]), "after line "),
+    "nulls.jsonl": (lambda p: p.write_text('{"text": null}\n' * 3), "No sentence is left of 1 file.*3 empty"),
+    "empty.csv": (lambda p: p.write_text("text,b\n,1\n,2\n"), "No sentence is left of 1 file.*2 empty"),
+    "nulls.parquet": (lambda p: parquet.write_table(pa.table({"text": [None]}), p), "No sentence is left.*1 empty"),
+    "header.csv": (lambda p: p.write_text("text,b\n"), "No sentence is left of 1 file.*no texts"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_gives_one_line_that_names_file_and_place(name: str) -> None:
+    make, message = BAD[name]
+    make(Path(name))
+    with pytest.raises(KitError, match=message) as raised:
+        read_back(name)
+    assert "\n" not in str(raised.value)
+    assert " ".join(name.split()) in str(raised.value) or "No sentence is left" in str(raised.value)
+    assert not Path("out").exists()
+
+
+def test_lines_of_ten_megabytes_are_counted_and_a_file_without_ends_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = "a word " * 1_500_000
+    Path("a.txt").write_text("\n".join([TEXTS[0], long, TEXTS[1]]))
+    assert read_back("a.txt") == TEXTS[:2]
+    monkeypatch.setattr(reading, "LONGEST", 5_000_000)
+    with pytest.raises(KitError, match=r"a\.txt, line 2: no text ends within"):
+        read_back("a.txt", seed=1)
+
+
+def test_an_unreadable_file_in_a_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("folder").mkdir()
+    FILES["a.txt"](Path("folder/a.txt"))
+    Path("folder/a.txt").chmod(0)
+    if os.geteuid() == 0:  # root may read everything
+        refusal = PermissionError(errno.EACCES, "Permission denied", "folder/a.txt")
+        monkeypatch.setattr(Path, "open", lambda *args, **kwargs: (_ for _ in ()).throw(refusal))
+    with pytest.raises(KitError, match=r"folder/a\.txt cannot be read"):
+        read_back("folder")
+
+
+def test_a_folder_in_the_place_of_a_file_and_a_link_to_nowhere() -> None:
+    Path("folder.txt").mkdir()
+    Path("gone.txt").symlink_to("nowhere")
+    for name, message in (("folder.txt", "holds no texts"), ("gone.txt", "There is no file")):
+        with pytest.raises(KitError, match=message):
+            read_back(name)
+
+
+SUFFIXES = ["txt", "jsonl", "csv", "tsv", "parquet", "arrow", "txt.gz", "txt.bz2", "txt.xz", "txt.zst", "jsonl.zst"]
+PIECES = [
+    b'{"text": "', b'"}', b"\n", b"\r\n", b'"', b",", b"text", b"\xef\xbb\xbf", b"\0", b"\xff\xfe", b"[{", b"\\ud800",
+    b"PAR1", b"ARROW1", b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", "語".encode(),
+]  # fmt: skip
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(SUFFIXES),
+    st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=40)), min_size=1, max_size=12).map(b"".join),
+    st.sampled_from([None, 0.0, 0.3, 0.6, 0.95]),
+    st.sampled_from(["line", "sentences", "paragraphs"]),
+    st.sampled_from(["utf-8", "utf-16", "latin-1"]),
+    st.sampled_from(["strict", "replace"]),
+)
+def test_any_bytes_give_a_result_or_one_line(
+    suffix: str, noise: bytes, damage: float | None, split: str, encoding: str, errors: str
+) -> None:
+    """Random bytes alone, or written into a good file of that kind."""
+    path = Path(f"fuzz.{suffix}")
+    name = f"a.{suffix}" if f"a.{suffix}" in FILES else "a.txt"
+    if damage is not None and name.endswith(suffix):
+        FILES[name](path)
+        good = path.read_bytes()
+        at = int(damage * len(good))
+        noise = good[:at] + noise + good[at + len(noise) :]
+    path.write_bytes(noise or b"x")
+    problem = None
+    try:
+        texts = read_back(path.name, split=split, encoding=encoding, encoding_errors=errors, min_chars=1)
+        manifest = read_manifest(Path("out"))
+        assert manifest is not None
+        assert manifest["read"] == len(texts) + sum(manifest["dropped"].values())
+    except KitError as error:
+        problem = str(error)
+    if problem:
+        assert "\n" not in problem
+        assert path.name in problem or "No sentence is left" in problem
