@@ -281,3 +281,15 @@ def test_killed_between_the_last_checkpoint_and_the_final_model_it_takes_no_furt
     adapt(**given)
     assert Path("run/final/model.safetensors").read_bytes() == before
     assert_equal_to_the_bit(uninterrupted, Path("run"))
+
+
+@pytest.mark.parametrize("key", ["id", "settings", "data", "max_length", "processes", "versions"])
+@pytest.mark.parametrize("value", [None, ["of another kind"]])
+def test_a_record_without_a_part_is_one_line_before_any_training(tmp_path: Path, key: str, value: object) -> None:
+    """Without this, the missing length of the model showed only after the last step."""
+    whole = {"id": "a", "settings": {}, "data": "b", "max_length": 64, "processes": 1, "versions": {}}
+    damaged = {name: part for name, part in whole.items() if name != key} | ({key: value} if value else {})
+    (tmp_path / "run.json").write_text(json.dumps(damaged))
+    with pytest.raises(KitError, match=rf"run\.json is damaged .*{key}") as raised:
+        adapt(output=tmp_path, resume=True)
+    assert "\n" not in str(raised.value)

@@ -108,6 +108,31 @@ def test_constructing_the_loss_leaves_every_embedding_bitwise_unchanged(load_tin
     assert (model.encode(make_sentences(5)) == before).all()
 
 
+class Doubled(torch.nn.Embedding):
+    """As Gemma's, which scales what it looks up."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return 2 * super().forward(input)
+
+
+def test_an_embedding_with_a_forward_of_its_own_keeps_it(load_tiny: Load) -> None:
+    """Its gradient then takes the plain way; the short cut would have dropped the scale."""
+    values, gradients = [], []
+    for learns in (False, True):  # the short cut is taken only where the weight learns
+        loss = TSDAELoss(load_tiny()).eval()
+        embedding = loss.encoder.transformers_model.get_input_embeddings()
+        embedding.__class__ = Doubled
+        embedding.weight.requires_grad_(learns)
+        torch.manual_seed(0)
+        for parameter in loss.own_parameters().values():
+            parameter.data.normal_(std=0.1)
+        values.append(loss(make_batch(loss.encoder)))
+        gradients.append(embedding.weight)
+    torch.testing.assert_close(values[0], values[1])
+    values[1].backward()
+    assert gradients[1].grad.abs().sum() > 0
+
+
 def test_the_rows_of_added_words_survive(load_tiny: Load) -> None:
     model = load_tiny()
     transformer = model.transformers_model

@@ -35,7 +35,8 @@ class SharedGradient:
     def of_embeddings(self, module: nn.Module) -> Iterator[None]:
         """Let the module's embeddings that hold this weight send their gradients here."""
         embeddings = [m for m in module.modules() if isinstance(m, nn.Embedding) and m.weight is self.weight]
-        for embedding in embeddings if self.weight.requires_grad else []:
+        plain = all(type(m).forward is nn.Embedding.forward for m in embeddings)  # Gemma's scales what it looks up
+        for embedding in embeddings if self.weight.requires_grad and plain else []:
             embedding.forward = partial(_LookUp.apply, self.weight, self, embedding.padding_idx)  # type: ignore[method-assign]
         try:
             yield
@@ -69,9 +70,9 @@ class _LookUp(torch.autograd.Function):
 
 
 def mean_cross_entropy(
-    states: Tensor, output: nn.Linear, wanted: Tensor, shared: SharedGradient, count: float | None = None
+    states: Tensor, output: nn.Linear, wanted: Tensor, shared: SharedGradient, count: float
 ) -> Tensor:
-    """Return the cross-entropy in nats, summed over the tokens and divided by ``count`` (else by their number).
+    """Return the cross-entropy in nats, summed over the tokens and divided by ``count``.
 
     Matrix products follow autocast; the logits' softmax is in float32 at least.
 
@@ -80,10 +81,10 @@ def mean_cross_entropy(
         output: The layer, with weight (vocabulary, hidden).
         wanted: The ids of the right tokens, of shape (tokens,).
         shared: Where the weight's gradient is put for the look-ups.
-        count: What to divide by, where it is not the number of tokens here (several processes).
+        count: What to divide by: the number of tokens, with several processes their mean.
     """
     result: Tensor = _PiecewiseCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        states, output.weight, output.bias, wanted, shared, count or len(wanted)
+        states, output.weight, output.bias, wanted, shared, count
     )
     return result
 

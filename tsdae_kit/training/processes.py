@@ -45,7 +45,7 @@ def joined(on_cpu: bool) -> Iterator[None]:
 
 
 def from_first(action: Callable[[], T]) -> T:
-    """Return what ``action`` returns in the first process; the others do not run it.
+    """Return what ``action`` returns in the first process, once all have come here; the others do not run it.
 
     Raises:
         KitError: In the first process, what ``action`` raises; the others then end quietly with its exit code.
@@ -56,6 +56,7 @@ def from_first(action: Callable[[], T]) -> T:
 
     answer: list[Any] = [None, False]
     error: KitError | None = None
+    distributed.barrier()  # none may still be reading what the first is about to write
     if number() == 0:
         try:
             answer = [action(), True]

@@ -27,6 +27,14 @@ from tsdae_kit.training.checkpoints import list_checkpoints, step_of
 logger = logging.getLogger("tsdae_kit")
 RECORD = "run.json"
 FINAL = "final"
+_KEYS: dict[str, type | tuple[type, ...]] = {
+    "id": str,
+    "settings": dict,
+    "data": str,
+    "max_length": (int, type(None)),
+    "processes": int,
+    "versions": dict,
+}
 _LIBRARIES = (
     "tsdae_kit",
     "torch",
@@ -136,7 +144,9 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        record["id"], record["settings"], record["data"]
+        for key, kind in _KEYS.items():
+            if not isinstance(record[key], kind):
+                raise TypeError(f"{key} is {record[key]!r}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise KitError(f"{path} is damaged ({error}). Restore it, or choose another --output.") from error
     return dict(record)
