@@ -94,6 +94,12 @@ def test_words_that_were_apart_do_not_grow_together() -> None:
         }
 
 
+def test_no_space_comes_into_a_script_without_spaces() -> None:
+    """The mark of a long vowel was taken for a word of a script with spaces."""
+    text = "川べりでサーフボードを持った人とｻｰﾌｧｰたちがいます。"
+    assert not any(" " in Noise()(text, epoch) for epoch in range(300))
+
+
 def test_equal_arguments_give_equal_noise_and_each_argument_matters() -> None:
     text = make_sentences(1)[0] * 3
     torch.manual_seed(1)

@@ -19,7 +19,8 @@ import regex
 
 from tsdae_kit.settings import KitError, WordUnit
 
-SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+# The mark of a long vowel (\u30fc, \uff70) belongs to two scripts, and so by Unicode to neither.
+SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\u30fc\uff70\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _WORD = r"\s*(?:{letter}+(?:['’.]{letter}+|(?<=\d),\d+)*|{single}[^\w\s])"
 # Python's own engine is three times as fast; on ASCII text the two patterns mean the same.
 _ASCII_WORDS = re.compile(_WORD.format(letter=r"\w", single=""), re.ASCII)
