@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import re
 import signal
@@ -114,6 +115,12 @@ def test_bad_input_gives_one_line_and_leaves_nothing(name: str) -> None:
     assert not list(Path().glob(".out.partial"))
 
 
+@pytest.mark.parametrize("output", ["/", "/proc/out"])
+def test_an_output_that_cannot_be_written_is_one_line(output: str) -> None:
+    with pytest.raises(KitError, match="cannot be written"):
+        prepare_corpus(files=[write("c.txt", make_sentences(20))], output=output)
+
+
 def test_wrong_bytes_can_be_replaced() -> None:
     Path("latin.txt").write_bytes("caf\xe9 and more text\n".encode("latin-1"))
     prepare_corpus(files=["latin.txt"], output="out", encoding_errors="replace")
@@ -124,6 +131,16 @@ def test_the_folder_one_stands_in_is_never_replaced() -> None:
     with pytest.raises(KitError, match=r"^\. exists and is no prepared data set"):
         prepare_corpus(files=[write("c.txt", make_sentences(20))], output=".", overwrite=True)
     assert Path("c.txt").exists()
+
+
+@pytest.mark.parametrize("key", ["fingerprint", "noise", "train"])
+def test_a_manifest_without_a_part_is_no_prepared_data_set(key: str) -> None:
+    prepare_corpus(files=[write("c.txt", make_sentences(20))], output="out")
+    manifest = json.loads(Path("out/manifest.json").read_text())
+    del manifest[key]
+    Path("out/manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(KitError, match="is no prepared data set"):
+        load_pairs(Path("out"))
 
 
 def test_a_folder_that_is_no_prepared_data_set_is_never_replaced() -> None:

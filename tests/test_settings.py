@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tsdae_kit.settings import KitError, PrepareSettings, TrainSettings, flag, make_settings, parse_arguments
+from tsdae_kit.training.arguments import training_arguments
 
 
 def parse(*argv: str) -> TrainSettings:
@@ -31,6 +32,15 @@ def test_flags_win_over_the_yaml_file_and_both_over_the_defaults() -> None:
     assert settings.trainer == ("lr_scheduler_type=cosine",)
     assert make_settings(TrainSettings, {"trainer": {"weight_decay": 0.1}}).trainer == ("weight_decay=0.1",)
     assert settings.seed == TrainSettings().seed
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("tf32=false", False), ("weight_decay=1e-3", 1e-3), ("run_name=mend", "mend")]
+)
+def test_a_trainer_field_has_the_type_that_its_text_says(text: str, value: object) -> None:
+    """``false`` once arrived as a text, which is true."""
+    arguments = training_arguments(TrainSettings(trainer=(text,)), "cpu", evaluates=False)
+    assert getattr(arguments, text.partition("=")[0]) == value
 
 
 def test_resume_takes_a_path_or_none() -> None:

@@ -236,6 +236,8 @@ def test_two_processes_can_not_run_in_one_folder_and_the_lock_dies_with_its_owne
         ({"learning_rate": float("nan"), "decoder_learning_rate": "inf"}, "rate nan is not a number.*rate 'inf'"),
         ({"trainer": ["save_only_model=true", "dataloader_drop_last=true"]}, "break the run's checkpoints.*drop_last"),
         ({"trainer": ["lr_scheduler_type=sine"]}, "The trainer refuses its arguments"),
+        ({"trainer": ["weight_decay=a"]}, "weight_decay takes a number, not 'a'"),
+        ({"device": "meta"}, "'meta' cannot be used"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_leaves_no_run(

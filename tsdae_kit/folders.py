@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tsdae_kit.settings import KitError
+
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
@@ -52,10 +54,17 @@ def locked(folder: Path, wait: bool) -> Iterator[bool]:
 
     A POSIX record lock: it dies with its owner and forked children do not inherit it. (A lock of the
     package filelock would live on in a DataLoader's workers, which outlive a killed run by seconds.)
+
+    Raises:
+        KitError: If nothing can be written there.
     """
     folder = folder.resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f".{folder.name}.lock").open("w") as handle:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        handle = folder.with_name(f".{folder.name}.lock").open("w")
+    except (OSError, ValueError) as error:  # a root folder has no name
+        raise KitError(f"The folder {folder} cannot be written ({error}). Choose another --output.") from error
+    with handle:
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except (BlockingIOError, PermissionError):

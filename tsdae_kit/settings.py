@@ -217,7 +217,7 @@ def make_settings(kind: type[Settings], given: Mapping[str, Any]) -> Settings:
             try:
                 values[name] = _convert(value, hints[name])
             except (TypeError, ValueError):
-                problems.append(f"{flag(name)} {value!r} is not {_describe(hints[name])}")
+                problems.append(f"{flag(name)} {value!r} is not {describe(hints[name])}")
     if not problems:
         settings = kind(**values)
         problems = settings.problems()
@@ -249,7 +249,8 @@ def _convert(value: Any, hint: Any) -> Any:
     return converted
 
 
-def _describe(hint: Any) -> str:
+def describe(hint: Any) -> str:
+    """Return a type in a user's words: ``int | None`` -> ``a whole number``."""
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
     names = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path", str: "text"}

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 FORMAT = 2
 SPLITS = ("train", "held_out")
+_KEYS = {"fingerprint", "noise", "train", "held_out", "dropped", "examples"}  # what is read of a manifest
 _COLUMNS = ["noisy", "clean"]
 _ROWS = "rows.arrow"
 _DATA = "data-00000-of-00001.arrow"
@@ -161,7 +162,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else None
+    whole = isinstance(manifest, dict) and manifest.get("format") == FORMAT and manifest.keys() >= _KEYS
+    return manifest if whole else None
 
 
 def read_batches(folder: Path, split: str) -> Iterator[pa.RecordBatch]:
@@ -195,7 +197,8 @@ def load_pairs(folder: Path) -> PreparedCorpus:
             pairs = {split: Dataset.from_parquet(paths) for split, paths in shards.items() if paths}
         train = pairs["train"].select_columns(_COLUMNS)
         held_out = pairs["held_out"].select_columns(_COLUMNS) if "held_out" in pairs else train.select([])
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        kept: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in manifest["noise"].items()}
+        noise = Noise(**kept)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
         raise KitError(f"The data folder {folder} is damaged ({error}). Prepare it again with --overwrite.") from error
-    noise: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in manifest["noise"].items()}
-    return PreparedCorpus(train, held_out, Noise(**noise), manifest)
+    return PreparedCorpus(train, held_out, noise, manifest)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import yaml
 from sentence_transformers import SentenceTransformerTrainingArguments
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
-from tsdae_kit.settings import KitError, TrainSettings
+from tsdae_kit.settings import KitError, TrainSettings, describe
 from tsdae_kit.training.batches import LengthGroupedBatchSampler
 
 _BREAK_THE_RUN = {
@@ -70,6 +70,7 @@ def training_arguments(settings: TrainSettings, device: str, evaluates: bool) ->
 
 
 def _parse_extra(pairs: tuple[str, ...], taken: set[str]) -> dict[str, Any]:
+    hints = get_type_hints(SentenceTransformerTrainingArguments)
     known = {field.name for field in fields(SentenceTransformerTrainingArguments) if field.init}
     extra, problems = {}, []
     for pair in pairs:
@@ -83,15 +84,29 @@ def _parse_extra(pairs: tuple[str, ...], taken: set[str]) -> dict[str, Any]:
         elif key not in known:
             near = ", ".join(difflib.get_close_matches(key, known)) or "see SentenceTransformerTrainingArguments"
             problems.append(f"--trainer {key!r} is no training argument (near: {near})")
+        elif not _fits(value := _parse_value(text), hints[key]):
+            problems.append(f"--trainer {key} takes {describe(hints[key])}, not {text!r}")
         else:
-            extra[key] = _parse_value(text)
+            extra[key] = value
     if problems:
         raise KitError(". ".join(problems) + ".")
     return extra
 
 
+def _fits(value: Any, hint: Any) -> bool:
+    """Return whether a value has the type of a number or switch; what else there is, the framework checks itself."""
+    kinds = set(get_args(hint)) or {hint}
+    if not kinds <= {int, float, bool, type(None)}:
+        return True
+    return type(value) in kinds or (type(value) is int and float in kinds)
+
+
 def _parse_value(text: str) -> Any:
     try:
-        return float(text) if "e" in text.lower() else yaml.safe_load(text)  # YAML takes 1e-3 for text
-    except (ValueError, yaml.YAMLError):
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
         return text
+    try:
+        return float(value) if isinstance(value, str) else value  # YAML takes 1e-3 for text
+    except ValueError:
+        return value

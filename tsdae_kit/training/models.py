@@ -27,9 +27,11 @@ def choose_device(wanted: str | None) -> torch.device:
             return torch.device("cuda", torch.cuda.current_device())  # of several processes, each has its own
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        return torch.empty(0, device=wanted).device
+        there = torch.zeros(1, device=wanted)
+        there.cpu()  # what comes back from no real device, as "meta", is refused here
+        return there.device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+        reason = str(error).partition(". ")[0].partition("\n")[0].rstrip(".")
         raise KitError(
             f"The device {wanted!r} cannot be used ({reason}). Leave --device out for the best there is."
         ) from error
