@@ -13,7 +13,7 @@ ROOT = Path(tsdae_kit.__file__).parent
 LEAVES = {"settings", "folders", "console"}
 MAY_IMPORT = {
     "settings": set(),
-    "folders": set(),
+    "folders": {"settings"},
     "console": set(),
     "text": LEAVES | {"text"},
     "denoising": LEAVES | {"denoising"},
