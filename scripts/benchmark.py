@@ -35,7 +35,7 @@ from transformers import TrainerCallback
 from tsdae_kit import Noise, NoiseTransform, ResumableTrainer, TSDAELoss
 from tsdae_kit.console import quiet_frameworks
 from tsdae_kit.settings import TrainSettings
-from tsdae_kit.training.arguments import training_arguments
+from tsdae_kit.train import Adaptation
 from tsdae_kit.training.models import choose_device, load_encoder
 
 WARM = 3  # steps before the clock starts
@@ -80,7 +80,7 @@ def make_ours(model: SentenceTransformer, texts: list[str], options: argparse.Na
         output=Path(out), max_steps=WARM + options.steps, batch_size=options.batch_size, precision=options.precision,
         save_steps=10**6, decoder_warmup_steps=0,
     )  # fmt: skip
-    arguments = training_arguments(settings, model.device.type, evaluates=False)
+    arguments = Adaptation().make_arguments(settings, model.device.type, evaluates=False, steps=options.steps)
     arguments.save_strategy = "no"
     dataset = Dataset.from_dict({"clean": texts}).with_transform(NoiseTransform(Noise()))
     return ResumableTrainer(model=model, args=arguments, train_dataset=dataset, loss=TSDAELoss(model))

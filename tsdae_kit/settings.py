@@ -124,30 +124,24 @@ class PrepareSettings:
 
 
 @dataclass(frozen=True)
-class TrainSettings:
-    """What ``adapt`` does: pairs and a base model in, an adapted encoder out (stage one)."""
+class RunSettings:
+    """What every stage that trains has in common."""
 
-    data: Path = option(Path("data/prepared"), "a folder written by tsdae_kit.prepare", may_change=True)
     model: str = option(_BASE_MODEL, "the base model: a folder or a hub name")
     output: Path = option(Path("runs/tsdae"), "the run's folder", may_change=True)
     epochs: float = option(1.0, "passes over the data", may_change=True)
     max_steps: int | None = option(None, "steps to train, instead of --epochs", may_change=True)
-    batch_size: int = option(32, "sentences a step and process")
+    batch_size: int = option(32, "sentences (or pairs) a step and process")
     gradient_accumulation_steps: int = option(1, "batches gathered for one step")
     learning_rate: float = option(1e-5, "learning rate of the encoder")
-    decoder_learning_rate: float = option(3e-4, "learning rate of the decoder's own weights")
-    decoder_warmup_steps: int | None = option(
-        None, "first steps, in which the encoder is frozen (default: a fifth of the run, 200 at most)"
-    )
     max_length: int | None = option(None, "tokens at which sentences are cut in training (default: the model's)")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
         "auto", "auto: bf16 where the hardware has it, else fp32"
     )
     save_steps: int = option(500, "steps between checkpoints", may_change=True)
     save_total_limit: int = option(2, "checkpoints kept", may_change=True)
-    eval_steps: int = option(500, "steps between evaluations on the held-out pairs", may_change=True)
+    eval_steps: int = option(500, "steps between evaluations on what is held out", may_change=True)
     logging_steps: int = option(25, "steps between progress lines", may_change=True)
-    fixed_noise: bool = option(False, "train every epoch on the noise of the first")
     workers: int = option(0, "processes that make batches", may_change=True)
     seed: int = option(42, "decides the order of the data, dropout and new weights")
     device: str | None = option(None, "cpu, cuda, mps (default: the best there is)")
@@ -165,6 +159,11 @@ class TrainSettings:
     )
     overwrite: bool = option(False, "delete the run that the output folder holds", recorded=False)
 
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """Where the training data lies."""
+        return ()
+
     def problems(self) -> list[str]:
         """Return every contradiction between the settings, as sentences."""
         found = []
@@ -173,16 +172,15 @@ class TrainSettings:
         positive = ("epochs", "max_steps", "batch_size", "gradient_accumulation_steps", "learning_rate", "max_length",
                     "decoder_learning_rate", "save_steps", "save_total_limit", "eval_steps",
                     "logging_steps")  # fmt: skip
+        numbers = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         found += [
-            f"{flag(name)} {getattr(self, name)} is not above 0"
-            for name in positive
-            if getattr(self, name) is not None and getattr(self, name) <= 0
-        ]
+            f"{flag(name)} {numbers[name]} is not above 0" for name in positive
+            if numbers.get(name) is not None and numbers[name] <= 0
+        ]  # fmt: skip
         found += [
-            f"{flag(name)} {getattr(self, name)} is below 0"
-            for name in ("decoder_warmup_steps", "workers")
-            if getattr(self, name) is not None and getattr(self, name) < 0
-        ]
+            f"{flag(name)} {numbers[name]} is below 0" for name in ("decoder_warmup_steps", "workers")
+            if numbers.get(name) is not None and numbers[name] < 0
+        ]  # fmt: skip
         if not 0 <= self.seed < 2**32:
             found.append(_SEED_PROBLEM.format(self.seed))
         if self.max_length is not None and 0 < self.max_length < 4:
@@ -190,7 +188,52 @@ class TrainSettings:
         return found
 
 
-Settings = TypeVar("Settings", PrepareSettings, TrainSettings)
+@dataclass(frozen=True)
+class TrainSettings(RunSettings):
+    """What ``adapt`` does: pairs and a base model in, an adapted encoder out (stage one)."""
+
+    data: Path = option(Path("data/prepared"), "a folder written by tsdae_kit.prepare", may_change=True)
+    decoder_learning_rate: float = option(3e-4, "learning rate of the decoder's own weights")
+    decoder_warmup_steps: int | None = option(
+        None, "first steps, in which the encoder is frozen (default: a fifth of the run, 200 at most)"
+    )
+    fixed_noise: bool = option(False, "train every epoch on the noise of the first")
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """The prepared data."""
+        return (self.data,)
+
+
+Objective = Literal["auto", "multiple-negatives", "cosent", "contrastive", "softmax"]
+
+
+@dataclass(frozen=True)
+class FineTuneSettings(RunSettings):
+    """What ``fine_tune`` does: labelled pairs and an encoder in, a fine-tuned encoder out (stage two)."""
+
+    files: tuple[str, ...] = option(
+        (),
+        "labelled pairs, triplets or scored pairs: JSON Lines, CSV, TSV or Parquet; several are trained on in turn",
+        may_change=True,
+    )
+    model: str = option("runs/tsdae/final", "the encoder to start from: a folder or a hub name")
+    output: Path = option(Path("runs/finetuned"), "the run's folder", may_change=True)
+    learning_rate: float = option(2e-5, "learning rate at its height: up for a tenth of the run, then down to zero")
+    loss: Objective = option("auto", "the objective (auto: by the columns of each file)")
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """The files."""
+        return tuple(map(Path, self.files))
+
+    def problems(self) -> list[str]:
+        """Return every contradiction between the settings, as sentences."""
+        missing = [] if self.files else ["no labelled pairs given: name a JSON Lines, CSV, TSV or Parquet file"]
+        return [*missing, *super().problems()]
+
+
+Settings = TypeVar("Settings", bound="PrepareSettings | RunSettings")
 
 
 def flag(name: str) -> str:

@@ -99,8 +99,3 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
     def get_config_dict(self) -> dict[str, Any]:
         """Return what the model card says about this loss."""
         return {"tied": self.tied}
-
-
-def count_parameters(parameters: Iterable[torch.nn.Parameter]) -> int:
-    """Return the number of weights, each shared one once."""
-    return sum(p.numel() for p in {id(p): p for p in parameters}.values())

@@ -58,6 +58,16 @@ class PreparedCorpus:
         """A digest of the input's bytes and the settings."""
         return str(self.manifest["fingerprint"])
 
+    @property
+    def size(self) -> int:
+        """How many pairs there are to train on."""
+        return len(self.train)
+
+    @property
+    def held_out_size(self) -> int:
+        """How many there are to evaluate on."""
+        return len(self.held_out)
+
 
 def choose_held_out(hashes: Hashes, seed: int, held_out: float) -> Flags:
     """Return which rows are held out: those of the smallest keys, which seed and text alone decide.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
@@ -10,7 +11,7 @@ import yaml
 from sentence_transformers import SentenceTransformerTrainingArguments
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
-from tsdae_kit.settings import KitError, TrainSettings, describe
+from tsdae_kit.settings import KitError, RunSettings, describe
 from tsdae_kit.training.batches import LengthGroupedBatchSampler
 
 _BREAK_THE_RUN = {
@@ -19,13 +20,16 @@ _BREAK_THE_RUN = {
 }  # fmt: skip
 
 
-def training_arguments(settings: TrainSettings, device: str, evaluates: bool) -> SentenceTransformerTrainingArguments:
+def training_arguments(
+    settings: RunSettings, device: str, evaluates: bool, stage: Mapping[str, Any] | None = None
+) -> SentenceTransformerTrainingArguments:
     """Return the arguments, with the extra ones of ``--trainer``.
 
     Args:
         settings: The run's, resolved.
         device: The type of the device the encoder is on.
-        evaluates: Whether there are held-out pairs.
+        evaluates: Whether there is something held out.
+        stage: What the stage gives them, unless ``--trainer`` says otherwise.
 
     Raises:
         KitError: If an extra argument is unknown, has a flag of its own or an impossible value.
@@ -38,7 +42,6 @@ def training_arguments(settings: TrainSettings, device: str, evaluates: bool) ->
         "per_device_eval_batch_size": settings.batch_size,
         "gradient_accumulation_steps": settings.gradient_accumulation_steps,
         "learning_rate": settings.learning_rate,
-        "learning_rate_mapping": {r"^decoder\.": settings.decoder_learning_rate},
         "bf16": settings.precision == "bf16",
         "fp16": settings.precision == "fp16",
         "use_cpu": device == "cpu",
@@ -54,8 +57,7 @@ def training_arguments(settings: TrainSettings, device: str, evaluates: bool) ->
         "report_to": settings.report_to,
         "disable_tqdm": True,
     }
-    # The paper's schedule; a constant rate also makes a run that is extended equal to a longer one.
-    defaults = {"lr_scheduler_type": "constant", "batch_sampler": LengthGroupedBatchSampler}
+    defaults = {"batch_sampler": LengthGroupedBatchSampler, **(stage or {})}
     if settings.report_to not in ("none", *get_available_reporting_integrations()):
         raise KitError(
             f"--report-to {settings.report_to} needs a package. Install it: pip install {settings.report_to}."

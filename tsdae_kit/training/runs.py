@@ -20,7 +20,7 @@ from typing import Any
 from uuid import uuid4
 
 from tsdae_kit.folders import locked, remove_partial, write_json
-from tsdae_kit.settings import KitError, TrainSettings, flag, make_settings
+from tsdae_kit.settings import KitError, RunSettings, flag, make_settings
 from tsdae_kit.training import processes
 from tsdae_kit.training.checkpoints import list_checkpoints, step_of
 
@@ -56,7 +56,7 @@ class Run:
         resume_from: A checkpoint asked for by path.
     """
 
-    settings: TrainSettings
+    settings: RunSettings
     record: dict[str, Any] | None
     resume_from: Path | None = None
 
@@ -66,7 +66,7 @@ class Run:
         return self.settings.output
 
 
-def plan_run(given: Mapping[str, Any]) -> Run:
+def plan_run(kind: type[RunSettings], given: Mapping[str, Any]) -> Run:
     """Return the run that the given settings mean: a new one, or the one their output folder holds.
 
     Raises:
@@ -74,21 +74,23 @@ def plan_run(given: Mapping[str, Any]) -> Run:
     """
     if "epochs" in given and given.get("max_steps") is not None:
         raise KitError("--epochs and --max-steps both say how long to train. Give one.")
-    settings = make_settings(TrainSettings, given)
+    settings = make_settings(kind, given)
     resume_from = settings.resume if isinstance(settings.resume, Path) else None
     if resume_from is not None and not resume_from.is_dir():
         raise KitError(f"There is no checkpoint folder {resume_from}. Pass one, or --resume alone for the newest.")
     if resume_from is not None and (resume_from / RECORD).is_file():  # a run's folder: its newest is meant
-        return plan_run({**given, "output": resume_from, "resume": True})
+        return plan_run(kind, {**given, "output": resume_from, "resume": True})
     if resume_from is not None and "output" not in given:
         given = {**given, "output": resume_from.parent}
-        settings = make_settings(TrainSettings, given)
+        settings = make_settings(kind, given)
     record = read_record(settings.output)
     if record is None:
         _check_foreign(settings, resume_from)
         return Run(settings, None)
     if settings.overwrite:
-        inside = [p for p in (Path(settings.model), settings.data) if settings.output.resolve() in p.resolve().parents]
+        inside = [
+            p for p in (Path(settings.model), *settings.sources) if settings.output.resolve() in p.resolve().parents
+        ]
         if inside:
             raise KitError(f"{inside[0]} lies in {settings.output}, which --overwrite deletes. Choose another one.")
         return Run(settings, None)
@@ -100,7 +102,7 @@ def plan_run(given: Mapping[str, Any]) -> Run:
     return Run(_merge(record, given, settings), record, resume_from)
 
 
-def _check_foreign(settings: TrainSettings, resume_from: Path | None) -> None:
+def _check_foreign(settings: RunSettings, resume_from: Path | None) -> None:
     folder = settings.output
     if resume_from is not None or list_checkpoints(folder):
         raise KitError(
@@ -112,15 +114,20 @@ def _check_foreign(settings: TrainSettings, resume_from: Path | None) -> None:
         raise KitError(f"{folder} is in use and holds no run ({', '.join(foreign[:3])}). Choose another --output.")
 
 
-def _merge(record: Mapping[str, Any], given: Mapping[str, Any], asked: TrainSettings) -> TrainSettings:
+def _merge(record: Mapping[str, Any], given: Mapping[str, Any], asked: RunSettings) -> RunSettings:
     recorded = dict(record["settings"])
+    if strange := recorded.keys() - {entry.name for entry in fields(asked)}:
+        raise KitError(
+            f"{asked.output} holds a run of another stage or version ({', '.join(sorted(strange))}). "
+            "Choose another --output."
+        )
     if "epochs" in given or given.get("max_steps") is not None:
         recorded.pop("epochs", None)
         recorded.pop("max_steps", None)
-    stands = make_settings(TrainSettings, recorded)
+    stands = make_settings(type(asked), recorded)
     changes = {}
     conflicts = []
-    for entry in fields(TrainSettings):
+    for entry in fields(asked):
         value, before = getattr(asked, entry.name), getattr(stands, entry.name)
         if entry.name not in given or value in ("auto", None):
             continue
@@ -130,7 +137,7 @@ def _merge(record: Mapping[str, Any], given: Mapping[str, Any], asked: TrainSett
             conflicts.append(f"{flag(entry.name)} is {value}, but the run was started with {before}")
     if conflicts:
         raise KitError(f"{'; '.join(conflicts)}. Leave it out to resume, or start a new run with another --output.")
-    return make_settings(TrainSettings, {**recorded, "output": asked.output, **changes})
+    return make_settings(type(asked), {**recorded, "output": asked.output, **changes})
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
@@ -152,7 +159,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return dict(record)
 
 
-def begin_run(settings: TrainSettings, fingerprint: str, max_length: int | None) -> dict[str, Any]:
+def begin_run(settings: RunSettings, fingerprint: str, max_length: int | None) -> dict[str, Any]:
     """Make the run's folder and its record; delete the run before it if ``overwrite`` says so.
 
     Args:
@@ -176,7 +183,7 @@ def begin_run(settings: TrainSettings, fingerprint: str, max_length: int | None)
     return record
 
 
-def finish_run(settings: TrainSettings, record: Mapping[str, Any], steps: int) -> None:
+def finish_run(settings: RunSettings, record: Mapping[str, Any], steps: int) -> None:
     """Note in the record that the final model stands for this many steps."""
     write_json(settings.output / RECORD, {**record, "settings": _recorded(settings), "finished_step": steps})
 
@@ -188,7 +195,7 @@ def _environment() -> dict[str, str]:
     return {name: version(name) for name in _LIBRARIES} | {"threads": str(torch.get_num_threads())}
 
 
-def _recorded(settings: TrainSettings) -> dict[str, Any]:
+def _recorded(settings: RunSettings) -> dict[str, Any]:
     return {f.name: getattr(settings, f.name) for f in fields(settings) if f.metadata["recorded"]}
 
 
@@ -215,7 +222,8 @@ def check_unchanged(run: Run, fingerprint: str) -> None:
     record = run.record or {}
     if record["data"] != fingerprint:
         raise KitError(
-            f"{run.settings.data} has the fingerprint {fingerprint}, but the run was started on {record['data']}. "
+            f"{', '.join(map(str, run.settings.sources))} has the fingerprint {fingerprint}, "
+            f"but the run was started on {record['data']}. "
             "Pass the run's own data, or start a new run with another --output."
         )
     if record["processes"] != processes.count():
@@ -253,7 +261,7 @@ def trim_metrics(path: Path, checkpoint: Path | None) -> set[int]:
     return evaluated
 
 
-def settings_differences(settings: TrainSettings) -> list[str]:
+def settings_differences(settings: RunSettings) -> list[str]:
     """Return ``name value`` for each recorded setting that is not its default."""
     defaults = {f.name: f.default for f in fields(settings)}
     return [f"{name} {value}" for name, value in _recorded(settings).items() if value != defaults[name]]
