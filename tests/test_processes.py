@@ -19,6 +19,7 @@ from transformers import TrainerCallback
 
 from tests.tiny import SHORT, _run, assert_equal_to_the_bit, last_step, weights
 from tsdae_kit import train
+from tsdae_kit.training import session
 from tsdae_kit.training.batches import ShareOfBatches
 from tsdae_kit.training.trainer import own_state
 
@@ -41,14 +42,14 @@ class Fingerprints(TrainerCallback):
 def rank(given: dict[str, Any], number: int, port: int, digests: Path) -> None:
     os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2",
                       MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))  # fmt: skip
-    make = train._make_trainer
+    make = session._make_trainer
 
     def make_and_watch(*args: Any) -> Any:
         trainer = make(*args)
         trainer.add_callback(Fingerprints(trainer.loss, digests / str(number)))
         return trainer
 
-    train._make_trainer = make_and_watch
+    session._make_trainer = make_and_watch
     _run(given, 0.0)
 
 
