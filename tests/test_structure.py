@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "training": LEAVES | {"training", "denoising"},
     "prepare": LEAVES | {"text"},
     "train": LEAVES | {"text", "denoising", "training"},
+    "finetune": LEAVES | {"text", "training"},
     "__init__": None,
 }
 

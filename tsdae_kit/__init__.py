@@ -1,6 +1,6 @@
 """Adapts sentence encoders to a field's own unlabelled text with TSDAE, then fine-tunes them.
 
-Each stage is one function: :func:`prepare_corpus`, :func:`adapt`. The pieces are public too:
+Each stage is one function: :func:`prepare_corpus`, :func:`adapt`, :func:`fine_tune`. The pieces are public too:
 :class:`Noise` and :class:`NoiseTransform`, :class:`TSDAELoss`, :class:`LengthGroupedBatchSampler` and
 :class:`ResumableTrainer` work with the library's own classes around them. Names are imported when they
 are first used, so that ``import tsdae_kit`` costs nothing.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tsdae_kit.denoising.loss import TSDAELoss
+    from tsdae_kit.finetune import fine_tune
     from tsdae_kit.prepare import prepare_corpus
     from tsdae_kit.settings import KitError
     from tsdae_kit.text.noise import Noise, NoiseTransform
@@ -30,6 +31,7 @@ _HOMES = {
     "ResumableTrainer": "training.trainer",
     "TSDAELoss": "denoising.loss",
     "adapt": "train",
+    "fine_tune": "finetune",
     "load_pairs": "text.pairs",
     "prepare_corpus": "prepare",
 }
@@ -42,6 +44,7 @@ __all__ = [
     "ResumableTrainer",
     "TSDAELoss",
     "adapt",
+    "fine_tune",
     "load_pairs",
     "prepare_corpus",
 ]

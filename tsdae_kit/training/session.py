@@ -196,9 +196,8 @@ def _make_trainer(
 
     if settings.max_length is not None:
         encoder.max_seq_length = settings.max_length
-    trainer = ResumableTrainer(
-        model=encoder, loss=loss, run_id=run_id, on_save_error=settings.on_save_error, **parts
-    )  # fmt: skip
+    parts["loss"] = dict(loss.items()) if isinstance(loss, torch.nn.ModuleDict) else loss
+    trainer = ResumableTrainer(model=encoder, run_id=run_id, on_save_error=settings.on_save_error, **parts)
     trainer.remove_callback(PrinterCallback)
     if processes.number():
         torch.manual_seed(settings.seed + processes.number())  # dropout of its own

@@ -1,0 +1,184 @@
+"""Stage two: the columns decide, what the user gets wrong is one line, and a resumed run ends in the same bits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer import losses
+
+from tests.tiny import ENDINGS, SUBJECTS, assert_equal_to_the_bit, make_sentences
+from tsdae_kit import fine_tune
+from tsdae_kit.settings import KitError
+from tsdae_kit.text.labelled import load_labelled
+from tsdae_kit.training.objectives import make_objective
+
+STEPS = 12
+SHORT = {"batch_size": 8, "max_steps": STEPS, "save_steps": 4, "logging_steps": 1, "precision": "fp32"}
+
+
+def write(name: str, rows: list[dict[str, Any]]) -> Path:
+    Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return Path(name)
+
+
+def pairs(count: int = 80) -> list[dict[str, Any]]:
+    """Sentences, each with another by the same subject."""
+    texts = make_sentences(count)
+    return [{"anchor": t, "positive": f"{next(s for s in SUBJECTS if t.startswith(s))} needs sleep {ENDINGS[i % 6]}."}
+            for i, t in enumerate(texts)]  # fmt: skip
+
+
+def labelled(values: list[Any]) -> list[dict[str, Any]]:
+    rows = pairs()
+    return [{"a": r["anchor"], "b": r["positive"], "score": values[i % len(values)]} for i, r in enumerate(rows)]
+
+
+FILES = {
+    "multiple-negatives": pairs(),
+    "contrastive": labelled([0, 1]),
+    "cosent": labelled([0.0, 0.4, 1.0]),
+    "softmax": labelled(["neutral", "entailment", "contradiction"]),
+}
+
+
+def tune(model: Path, *files: Path, **given: Any) -> Path:
+    return fine_tune(**{**SHORT, "model": str(model), "files": list(map(str, files)), "device": "cpu",
+                        "output": "run", **given})  # fmt: skip
+
+
+@pytest.mark.parametrize("objective", FILES)
+def test_the_columns_decide_the_objective_and_the_encoder_learns(
+    objective: str, tiny_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = SentenceTransformer(str(tiny_model), device="cpu").state_dict()
+    final = tune(tiny_model, write("pairs.jsonl", FILES[objective]), learning_rate=1e-3)
+    assert f"the objective is {objective}." in caplog.text
+    after = SentenceTransformer(str(final), device="cpu").state_dict()
+    assert sum(not torch.equal(before[name], after[name]) for name in before) > 20
+
+
+@pytest.mark.parametrize("objective", ["multiple-negatives", "softmax"])
+def test_a_resumed_run_ends_in_the_same_bits(objective: str, tiny_model: Path) -> None:
+    """The classifier of ``softmax`` is the loss's own: upstream loses it on resume."""
+    file = write("pairs.jsonl", FILES[objective])
+    tune(tiny_model, file, output="whole")
+    for last, resume in ((7, False), (STEPS, True)):
+        # the plan of the learning rate is that of the whole run, as if it had been killed after step 7
+        with pytest.MonkeyPatch.context() as patch:
+            if last < STEPS:
+                patch.setattr("tsdae_kit.training.progress.Progress.on_step_begin", _stop_after(last))
+                with pytest.raises(_Killed):
+                    tune(tiny_model, file, output="killed")
+            else:
+                tune(tiny_model, file, output="killed", resume=resume)
+    assert_equal_to_the_bit(Path("whole"), Path("killed"), STEPS)
+
+
+class _Killed(Exception):  # noqa: N818
+    pass
+
+
+def _stop_after(step: int) -> Any:
+    def on_step_begin(self: Any, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == step:
+            raise _Killed
+        self._step_began = 0.0
+
+    return on_step_begin
+
+
+def test_several_files_are_trained_on_each_with_its_own_objective_and_resumed(
+    tiny_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = [write(f"{name}.jsonl", FILES[name]) for name in ("multiple-negatives", "softmax")]
+    tune(tiny_model, *files, output="whole")
+    assert "the objective is multiple-negatives." in caplog.text
+    assert "the objective is softmax." in caplog.text
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tsdae_kit.training.progress.Progress.on_step_begin", _stop_after(7))
+        with pytest.raises(_Killed):
+            tune(tiny_model, *files, output="killed")
+    tune(tiny_model, *files, output="killed", resume=True)
+    assert_equal_to_the_bit(Path("whole"), Path("killed"), STEPS)
+
+
+def test_of_labels_0_and_1_in_batch_negatives_take_the_positives() -> None:
+    file = write("pairs.jsonl", FILES["contrastive"])
+    from tsdae_kit.finetune import FineTuning
+    from tsdae_kit.settings import FineTuneSettings
+
+    settings = FineTuneSettings(files=(str(file),), loss="multiple-negatives")
+    rows = FineTuning().load_data(settings).files[0].rows
+    assert rows.column_names == ["a", "b"]
+    assert rows["a"].to_pylist() == [row["a"] for row in FILES["contrastive"] if row["score"] == 1]
+
+
+def test_texts_come_in_the_order_in_which_a_loss_takes_them() -> None:
+    """The library goes by position: a positive in the first column would be the anchor."""
+    rows = [{"negative": "c", "id": "1", "positive": "b", "anchor": "a"}]
+    table = load_labelled([write("pairs.jsonl", rows)]).files[0].rows
+    assert table.column_names == ["anchor", "positive", "negative"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "labels"),
+    [
+        ("a.tsv", '1\tone text\tanother\n0\tthird "text\tfourth\n', "binary"),
+        ("b.tsv", "neutral\tone text\tanother\nentailment\tthird\tfourth\n", "classes"),
+        ("c.tsv", "first\tsecond\nx\ty\n", "none"),
+        ("d.csv", 'score,text1,text2\n3.8,"one, text",b\n', "scores"),
+        ("e.csv", "label,text1,text2\n0,a,b\n2,c,d\n", "classes"),
+    ],
+)
+def test_a_files_form_and_labels_are_recognised(name: str, content: str, labels: str) -> None:
+    Path(name).write_text(content)
+    file = load_labelled([Path(name)]).files[0]
+    assert file.labels == labels
+    assert len(file.rows) == content.count("\n") - (name > "c")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "given", "message"),
+    [
+        ("nowhere.csv", None, {}, "There is no file nowhere"),
+        ("a.docx", "x", {}, "is none of .jsonl"),
+        ("a.jsonl", "{broken", {}, "a.jsonl cannot be read"),
+        ("a.jsonl", '{"text": "a"}\n', {}, "has 1 columns of text .*columns: text"),
+        ("a.jsonl", '{"a": "", "b": "x"}\n', {}, "holds no row with all its texts"),
+        ("a.csv", "score,text1,text2\n0.5,a,b\n", {"loss": "softmax"}, "--loss softmax does not fit a.csv"),
+        ("a.csv", "text1,text2\na,b\n", {"loss": "rank"}, "'rank' is not one of auto"),
+    ],
+)
+def test_what_the_user_gets_wrong_is_one_line_and_leaves_no_run(
+    name: str, content: str | None, given: dict[str, Any], message: str, tiny_model: Path
+) -> None:
+    if content is not None:
+        Path(name).write_text(content)
+    with pytest.raises(KitError, match=message) as raised:
+        tune(tiny_model, Path(name), **given)
+    assert "\n" not in str(raised.value)
+    assert not Path("run").exists()
+
+
+def test_without_files_one_line_says_what_to_give() -> None:
+    with pytest.raises(KitError, match="no labelled pairs given"):
+        fine_tune()
+
+
+def test_a_run_of_stage_one_is_not_resumed_as_stage_two(tiny_model: Path) -> None:
+    Path("run").mkdir()
+    record = {"id": "a", "settings": {"data": "d"}, "data": "b", "max_length": 64, "processes": 1, "versions": {}}
+    Path("run/run.json").write_text(json.dumps(record))
+    with pytest.raises(KitError, match="run of another stage"):
+        tune(tiny_model, write("pairs.jsonl", pairs(20)), resume=True)
+
+
+def test_large_batches_are_encoded_in_parts(tiny_model: Path) -> None:
+    encoder = SentenceTransformer(str(tiny_model), device="cpu")
+    kinds = [type(make_objective("multiple-negatives", encoder, size, 2)) for size in (64, 128)]
+    assert kinds == [losses.MultipleNegativesRankingLoss, losses.CachedMultipleNegativesRankingLoss]

@@ -1,0 +1,139 @@
+"""Stage two: fine-tune the adapted encoder on whatever labelled pairs there are.
+
+``python -m tsdae_kit.finetune pairs.jsonl`` takes ``runs/tsdae/final``, chooses the objective by the
+columns of the file, and is resumed, stopped and written as stage one is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tsdae_kit.settings import FineTuneSettings, KitError, parse_arguments, run_command
+from tsdae_kit.training import processes
+from tsdae_kit.training.session import TrainingStage, run_stage, sentences_per_step
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+    from torch import nn
+
+    from tsdae_kit.settings import Objective
+    from tsdae_kit.text.labelled import LabelledFile, LabelledPairs
+
+logger = logging.getLogger("tsdae_kit")
+WARMUP = 0.1  # the share of the run in which the learning rate rises, the library's advice
+
+
+def fine_tune(**given: Any) -> Path:
+    """Fine-tune an encoder on labelled pairs; return the folder of the fine-tuned model.
+
+    Args:
+        **given: Fields of :class:`tsdae_kit.settings.FineTuneSettings`, for example
+            ``files=["pairs.jsonl"], model="runs/tsdae/final", output="runs/finetuned"``.
+
+    Raises:
+        KitError: For files without labelled pairs, a missing model, a folder in use, or settings that
+            contradict the run's record.
+    """
+    return run_stage(FineTuning(), given)
+
+
+class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
+    """Stage two: labelled files, each with its own of the library's losses."""
+
+    kind = FineTuneSettings
+
+    def load_data(self, settings: FineTuneSettings) -> LabelledPairs:
+        """Return the files' rows, those that the objective can use."""
+        from tsdae_kit.text.labelled import load_labelled
+
+        pairs = load_labelled(settings.sources)
+        if len(pairs.files) > 1 and processes.count() > 1:
+            raise KitError("Several files are trained on by one process only. Join the files, or start one process.")
+        return replace(pairs, files=tuple(_usable(file, _objective(settings, file)) for file in pairs.files))
+
+    def make_loss(self, settings: FineTuneSettings, encoder: SentenceTransformer, data: LabelledPairs) -> nn.Module:
+        """Return the loss, or one for each file by its name."""
+        from torch import nn
+
+        from tsdae_kit.training.objectives import make_objective
+
+        made = {
+            name: make_objective(_objective(settings, file), encoder, settings.batch_size, max(2, len(file.classes)))
+            for name, file in _by_name(data).items()
+        }
+        return next(iter(made.values())) if len(made) == 1 else nn.ModuleDict(made)
+
+    def make_arguments(
+        self, settings: FineTuneSettings, device: str, evaluates: bool, steps: int
+    ) -> SentenceTransformerTrainingArguments:
+        """Return the arguments: a rate that rises and falls, and no text twice in a batch."""
+        from sentence_transformers.base.sampler import BatchSamplers
+
+        from tsdae_kit.training.arguments import training_arguments
+
+        stage = {"lr_scheduler_type": "linear", "warmup_steps": WARMUP, "batch_sampler": BatchSamplers.NO_DUPLICATES}
+        # How many batches without duplicates there are shows only at the end: the steps decide.
+        return training_arguments(replace(settings, max_steps=steps), device, evaluates, stage)
+
+    def introduce(self, settings: FineTuneSettings, data: LabelledPairs, loss: nn.Module, steps: int) -> None:
+        """Say what each file is trained with."""
+        for file in data.files:
+            logger.info(
+                "%s: %s rows of %s, labels: %s; the objective is %s.", file.path, f"{len(file.rows):,}",
+                " and ".join(file.rows.column_names), file.labels, _objective(settings, file),
+            )  # fmt: skip
+        logger.info("%s steps of %d rows.", f"{steps:,}", sentences_per_step(settings))
+
+    def trainer_parts(
+        self, settings: FineTuneSettings, encoder: SentenceTransformer, data: LabelledPairs
+    ) -> dict[str, Any]:
+        """Return the rows, by file where there are several."""
+        from datasets import Dataset, DatasetDict
+
+        rows: dict[str, Dataset] = {name: Dataset(file.rows) for name, file in _by_name(data).items()}
+        # Given here, the examples on the model's card are not looked for, which shows a progress bar of its own.
+        source, *others = (str(text) for text in data.files[0].rows[0].slice(0, 4).to_pylist())
+        card: Any = encoder.model_card_data
+        card.widget = [{"source_sentence": source, "sentences": others}]
+        return {"train_dataset": next(iter(rows.values())) if len(rows) == 1 else DatasetDict(rows)}
+
+
+def _objective(settings: FineTuneSettings, file: LabelledFile) -> Objective:
+    from tsdae_kit.training.objectives import choose_objective
+
+    return choose_objective(settings.loss, file.labels, str(file.path))
+
+
+def _usable(file: LabelledFile, objective: Objective) -> LabelledFile:
+    """Return the file; of labels 0 and 1, in-batch negatives take the pairs with 1."""
+    import pyarrow.compute as pc
+
+    from tsdae_kit.text.labelled import LABEL
+    from tsdae_kit.training.objectives import NEEDS_DISTINCT
+
+    if objective != NEEDS_DISTINCT or LABEL not in file.rows.column_names:
+        return file
+    rows = file.rows.filter(pc.equal(file.rows[LABEL], 1)).drop_columns([LABEL])
+    if not len(rows):
+        raise KitError(f"{file.path} holds no pair with label 1, which --loss {objective} needs. Choose another loss.")
+    return replace(file, rows=rows)
+
+
+def _by_name(data: LabelledPairs) -> dict[str, LabelledFile]:
+    return {f"{number}-{file.path.stem.replace('.', '-')}": file for number, file in enumerate(data.files)}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run ``python -m tsdae_kit.finetune``."""
+    prog = "python -m tsdae_kit.finetune"
+    description = "Fine-tune an encoder on labelled pairs; resume an interrupted run."
+    run_command(prog, lambda: fine_tune(**parse_arguments(FineTuneSettings, prog, description, argv)))
+
+
+if __name__ == "__main__":
+    main()
