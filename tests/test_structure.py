@@ -17,9 +17,11 @@ MAY_IMPORT = {
     "console": set(),
     "text": LEAVES | {"text"},
     "denoising": LEAVES | {"denoising"},
-    "training": LEAVES | {"training", "denoising"},
+    "evaluation": LEAVES | {"evaluation", "text"},
+    "training": LEAVES | {"training", "denoising", "evaluation"},
     "prepare": LEAVES | {"text"},
     "train": LEAVES | {"text", "denoising", "training"},
+    "evaluate": LEAVES | {"evaluation", "training"},
     "__init__": None,
 }
 

@@ -1,6 +1,6 @@
 """Adapts sentence encoders to a field's own unlabelled text with TSDAE, then fine-tunes them.
 
-Each stage is one function: :func:`prepare_corpus`, :func:`adapt`. The pieces are public too:
+Each stage is one function: :func:`prepare_corpus`, :func:`adapt`, :func:`score_models`. The pieces are public too:
 :class:`Noise` and :class:`NoiseTransform`, :class:`TSDAELoss`, :class:`LengthGroupedBatchSampler` and
 :class:`ResumableTrainer` work with the library's own classes around them. Names are imported when they
 are first used, so that ``import tsdae_kit`` costs nothing.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tsdae_kit.denoising.loss import TSDAELoss
+    from tsdae_kit.evaluate import score_models
     from tsdae_kit.prepare import prepare_corpus
     from tsdae_kit.settings import KitError
     from tsdae_kit.text.noise import Noise, NoiseTransform
@@ -32,6 +33,7 @@ _HOMES = {
     "adapt": "train",
     "load_pairs": "text.pairs",
     "prepare_corpus": "prepare",
+    "score_models": "evaluate",
 }
 __all__ = [
     "KitError",
@@ -44,6 +46,7 @@ __all__ = [
     "adapt",
     "load_pairs",
     "prepare_corpus",
+    "score_models",
 ]
 
 
