@@ -90,10 +90,10 @@ def show_all(results: Sequence[Result], models: Sequence[str]) -> str:
 
 
 def _show_cell(result: Result) -> str:
-    """Return the main score, marked where the interval tells it from the reference's."""
+    """Return the main score, with a word where the interval tells it from the reference's."""
     main = result.task.metrics[0]
     if main not in result.scores:
         return "-"
-    mark = {"better": "+", "worse": "-"}
     difference = result.differences.get(main)
-    return f"{result.scores[main]:.1f}{mark.get(difference.verdict, ' ') if difference else ' '}"
+    told = f" ({difference.verdict})" if difference and difference.verdict in ("better", "worse") else ""
+    return f"{result.scores[main]:.1f}{told}"
