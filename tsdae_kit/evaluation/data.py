@@ -34,7 +34,7 @@ def read_tasks(name: str, split: str) -> list[Task]:
     if not path.exists():
         raise KitError(f"The evaluation data {name} does not exist. Name a folder that holds {FILES}.")
     if path.is_file() and path.suffix == ".tsv":
-        return [_read_pairs(path, path.stem)]
+        return [_read_pairs(path, f"{path.resolve().parent.name}/{path.name}")]
     if path.is_file() or read_manifest(path) is not None:
         from tsdae_kit.evaluation.unlabelled import make_proxy
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tsdae_kit.console import table
 from tsdae_kit.evaluation.bootstrap import Difference, average
-from tsdae_kit.evaluation.tasks import Task
+from tsdae_kit.evaluation.tasks import Task, is_proxy
 
 PROXY = (
     "A proxy, for want of labels: it measures what TSDAE trains, and so favours models trained that way. "
@@ -44,7 +44,7 @@ def show_task(results: Sequence[Result]) -> str:
     compared = (f"difference in {main}", "95 % interval", "verdict") if len(rows) > 1 else ("", "", "")
     header = ("model", *task.metrics, *compared)
     lines = [f"{task.name}: {task.size}", table([_trim(row, rows) for row in rows], _trim(header, rows))]
-    return "\n".join([*lines, PROXY] if getattr(task, "proxy", False) else lines)
+    return "\n".join([*lines, PROXY] if is_proxy(task) else lines)
 
 
 def _trim(row: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
@@ -60,11 +60,15 @@ def _show_difference(difference: Difference | None) -> tuple[str, str, str]:
 
 
 def average_over(results: Sequence[Result], models: Sequence[str]) -> dict[str, tuple[float, Difference | None]]:
-    """Return each model's mean of the main metrics and its difference, for models that did every task."""
+    """Return each model's mean of the main metrics and its difference, for models that did every task.
+
+    Proxies are left out: a mean of theirs and labelled scores would mean nothing.
+    """
+    results = [result for result in results if not is_proxy(result.task)]
     averages: dict[str, tuple[float, Difference | None]] = {}
     for model in models:
         own = [result for result in results if result.model == model]
-        if all(result.scores for result in own):
+        if len(own) > 1 and all(result.scores for result in own):
             values = [result.scores[result.task.metrics[0]] for result in own]
             differences = [d for result in own if (d := result.differences.get(result.task.metrics[0]))]
             difference = average(differences) if len(differences) == len(own) else None
@@ -79,8 +83,9 @@ def show_all(results: Sequence[Result], models: Sequence[str]) -> str:
         by_task.setdefault(result.task.name, []).append(result)
     rows = [(name, own[0].task.metrics[0], *(_show_cell(result) for result in own)) for name, own in by_task.items()]
     averages = average_over(results, models)
-    cells = [f"{averages[model][0]:.1f}" if model in averages else "-" for model in models]
-    rows.append(("average", "", *cells))
+    if averages:
+        cells = [f"{averages[model][0]:.1f}" if model in averages else "-" for model in models]
+        rows.append(("average", "", *cells))
     lines = [table(rows, ("main score", "", *models))]
     for model in models:
         if model in averages and (difference := averages[model][1]) is not None:

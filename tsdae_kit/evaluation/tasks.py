@@ -77,3 +77,8 @@ class Pairs:
 
 
 Task = Retrieval | Reranking | Pairs
+
+
+def is_proxy(task: Task) -> bool:
+    """Return whether the task was made for want of labels."""
+    return isinstance(task, Retrieval) and task.proxy

@@ -38,9 +38,9 @@ def make_proxy(path: Path) -> Retrieval:
         where = "held-out pairs" if path.is_dir() else "usable sentences"
         raise KitError(f"{path} holds {len(pairs)} {where}. A test without labels takes {_FEWEST} at least.")
     noisy, clean = zip(*pairs, strict=True)
-    return Retrieval(
-        f"{path.resolve().name} noisy to clean", noisy, clean, tuple({row: 1} for row in range(len(pairs))), proxy=True
-    )
+    place = path.resolve()
+    label = place.name if path.is_dir() else f"{place.parent.name}/{place.name}"  # many are called corpus.txt
+    return Retrieval(f"{label} noisy to clean", noisy, clean, tuple({row: 1} for row in range(len(pairs))), proxy=True)
 
 
 def _held_out(folder: Path) -> list[tuple[str, str]]:
