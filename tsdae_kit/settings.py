@@ -31,7 +31,10 @@ class RunStopped(Exception):  # noqa: N818  # the run is well, and waits to be r
     """A signal ended the run, after a checkpoint: one line, exit code 75 (EX_TEMPFAIL), for a scheduler to requeue."""
 
 
-def option(default: Any, help_text: str, *, may_change: bool = False, recorded: bool = True) -> Any:
+def option(
+    default: Any, help_text: str, *, may_change: bool = False, recorded: bool = True, metavar: str | None = None,
+    positional: bool = False,
+) -> Any:  # fmt: skip
     """Return a dataclass field that also describes its flag.
 
     Args:
@@ -39,14 +42,18 @@ def option(default: Any, help_text: str, *, may_change: bool = False, recorded: 
         help_text: The flag's help.
         may_change: Whether a resumed run may be given another value.
         recorded: Whether the value belongs to the run's record (false for how to start, as ``resume``).
+        metavar: What help calls a value (else the last word of the name).
+        positional: Whether the values are given without the flag; the field is a tuple then.
     """
-    metadata = {"help": help_text, "may_change": may_change, "recorded": recorded}
+    metadata = {"help": help_text, "may_change": may_change, "recorded": recorded, "metavar": metavar,
+                "positional": positional}  # fmt: skip
     return field(default=default, metadata=metadata)
 
 
 _SEED_PROBLEM = "--seed {} is outside 0 to 4,294,967,295"
 WordUnit = Literal["auto", "unicode", "nltk", "characters"]
 _BASE_MODEL = "all-MiniLM-L6-v2"
+_DEVICE_HELP = "cpu, cuda, mps (default: the best there is)"
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,8 @@ class PrepareSettings:
         (),
         "text, JSON Lines, CSV, TSV, Parquet or Arrow files (also .gz, .bz2, .xz, .zst), folders, globs; "
         "- reads lines from standard input",
+        metavar="FILES",
+        positional=True,
     )
     output: Path = option(Path("data/prepared"), "the folder to write", recorded=False)
     column: str = option("text", "the column of structured files that holds the text")
@@ -144,14 +153,16 @@ class RunSettings:
     logging_steps: int = option(25, "steps between progress lines", may_change=True)
     workers: int = option(0, "processes that make batches", may_change=True)
     seed: int = option(42, "decides the order of the data, dropout and new weights")
-    device: str | None = option(None, "cpu, cuda, mps (default: the best there is)")
+    device: str | None = option(None, _DEVICE_HELP)
     on_save_error: Literal["continue", "stop"] = option(
         "continue", "when a checkpoint cannot be saved: go on with a warning, or stop", may_change=True
     )
     report_to: Literal["none", "tensorboard", "wandb", "trackio", "mlflow"] = option(
         "none", "where else to report the metrics", may_change=True
     )
-    trainer: tuple[str, ...] = option((), "KEY=VALUE: any other SentenceTransformerTrainingArguments field; repeatable")
+    trainer: tuple[str, ...] = option(
+        (), "any other SentenceTransformerTrainingArguments field; repeatable", metavar="KEY=VALUE"
+    )
     resume: bool | Path = option(
         False,
         "continue from the newest good checkpoint, or from PATH; a run without one starts at step 0",
@@ -215,8 +226,8 @@ class FineTuneSettings(RunSettings):
     files: tuple[str, ...] = option(
         (),
         "labelled pairs, triplets or scored pairs: JSON Lines, CSV, TSV or Parquet; several are trained on in turn",
-        may_change=True,
-    )
+        metavar="FILES", positional=True, may_change=True,
+    )  # fmt: skip
     model: str = option("runs/tsdae/final", "the encoder to start from: a folder or a hub name")
     output: Path = option(Path("runs/finetuned"), "the run's folder", may_change=True)
     learning_rate: float = option(2e-5, "learning rate at its height: up for a tenth of the run, then down to zero")
@@ -233,7 +244,42 @@ class FineTuneSettings(RunSettings):
         return [*missing, *super().problems()]
 
 
-Settings = TypeVar("Settings", bound="PrepareSettings | RunSettings")
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """What ``score_models`` does: models and evaluation data in, scores with intervals out."""
+
+    models: tuple[str, ...] = option(
+        (), "folders or hub names, or bm25; the first is the reference", metavar="MODEL", positional=True
+    )
+    data: tuple[str, ...] = option(
+        (), "folders of evaluation data; without labels, a prepared folder or a text file", metavar="DIR"
+    )
+    split: Literal["test", "dev"] = option("test", "the part of the data to score on: dev is for choosing")
+    output: Path = option(Path("scores.json"), "the file to write")
+    batch_size: int = option(32, "texts encoded at once")
+    device: str | None = option(None, _DEVICE_HELP)
+
+    def problems(self) -> list[str]:
+        """Return every contradiction between the settings, as sentences."""
+        found = []
+        if not self.models:
+            found.append("no model given: name one or more before --data")
+        if not self.data:
+            found.append("no data given: pass --data with one or more folders")
+        found += [
+            f"{name} is named twice"
+            for names in (self.models, self.data)
+            for name in dict.fromkeys(names)
+            if names.count(name) > 1
+        ]
+        if self.batch_size < 1:
+            found.append(f"--batch-size {self.batch_size} is below 1")
+        if self.output.is_dir():
+            found.append(f"--output {self.output} is a folder: name a file")
+        return found
+
+
+Settings = TypeVar("Settings", bound="PrepareSettings | RunSettings | EvaluateSettings")
 
 
 def flag(name: str) -> str:
@@ -319,8 +365,9 @@ def parse_arguments(kind: type[Settings], prog: str, description: str, argv: Seq
     for entry in fields(kind):
         _add_flag(parser, entry, hints[entry.name])
     given = vars(parser.parse_args(argv))
-    if not given.get("files", True):
-        del given["files"]
+    for entry in fields(kind):
+        if entry.metadata["positional"] and not given.get(entry.name):
+            given.pop(entry.name, None)  # argparse gives an empty list, which would hide the file's
     config = given.pop("config", None)
     return {**(_read_config(config) if config else {}), **given}
 
@@ -328,10 +375,11 @@ def parse_arguments(kind: type[Settings], prog: str, description: str, argv: Seq
 def _add_flag(parser: argparse.ArgumentParser, entry: Field[Any], hint: Any) -> None:
     shown = "" if entry.default in (None, False, ()) else f" [{entry.default}]"
     help_text = (entry.metadata["help"] + shown).replace("%", "%%")
-    if entry.name == "files":
-        parser.add_argument("files", nargs="*", metavar="FILES", help=help_text)
+    metavar = entry.metadata["metavar"] or entry.name.split("_")[-1].upper()
+    if entry.metadata["positional"]:
+        parser.add_argument(entry.name, nargs="*", metavar=metavar, help=help_text)
     elif get_origin(hint) is tuple:
-        parser.add_argument(flag(entry.name), action="append", metavar="KEY=VALUE", help=help_text)
+        parser.add_argument(flag(entry.name), action="extend", nargs="+", metavar=metavar, help=help_text)
     elif hint is bool:
         parser.add_argument(flag(entry.name), action="store_true", help=help_text)
     elif bool in get_args(hint):
@@ -339,7 +387,7 @@ def _add_flag(parser: argparse.ArgumentParser, entry: Field[Any], hint: Any) -> 
     elif get_origin(hint) is Literal:
         parser.add_argument(flag(entry.name), choices=get_args(hint), help=help_text)
     else:
-        parser.add_argument(flag(entry.name), metavar=entry.name.split("_")[-1].upper(), help=help_text)
+        parser.add_argument(flag(entry.name), metavar=metavar, help=help_text)
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Evaluation data, metrics with their intervals, and the tables of ``evaluate``."""
