@@ -53,6 +53,7 @@ def option(
 _SEED_PROBLEM = "--seed {} is outside 0 to 4,294,967,295"
 WordUnit = Literal["auto", "unicode", "nltk", "characters"]
 _BASE_MODEL = "all-MiniLM-L6-v2"
+ScratchSize = Literal["tiny", "mini", "small"]
 _DEVICE_HELP = "cpu, cuda, mps (default: the best there is)"
 
 
@@ -142,7 +143,9 @@ class RunSettings:
     max_steps: int | None = option(None, "steps to train, instead of --epochs", may_change=True)
     batch_size: int = option(32, "sentences (or pairs) a step and process")
     gradient_accumulation_steps: int = option(1, "batches gathered for one step")
-    learning_rate: float = option(1e-5, "learning rate of the encoder")
+    learning_rate: float | None = option(
+        None, "learning rate of the encoder (default: 1e-5; from scratch, the decoder's)"
+    )
     max_length: int | None = option(None, "tokens at which sentences are cut in training (default: the model's)")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
         "auto", "auto: bf16 where the hardware has it, else fp32"
@@ -203,10 +206,12 @@ class RunSettings:
 class TrainSettings(RunSettings):
     """What ``adapt`` does: pairs and a base model in, an adapted encoder out (stage one)."""
 
+    model: str = option(_BASE_MODEL, "the base model: a folder, a hub name, or scratch for a small new one")
+    scratch_size: ScratchSize = option("mini", "from scratch: 2 layers of 128, 4 of 256, or 4 of 512")
     data: Path = option(Path("data/prepared"), "a folder written by tsdae_kit.prepare", may_change=True)
     decoder_learning_rate: float = option(3e-4, "learning rate of the decoder's own weights")
     decoder_warmup_steps: int | None = option(
-        None, "first steps, in which the encoder is frozen (default: a fifth of the run, 200 at most)"
+        None, "first steps, in which the encoder is frozen (default: a fifth of the run, 200 at most; from scratch, 0)"
     )
     fixed_noise: bool = option(False, "train every epoch on the noise of the first")
 
@@ -230,7 +235,7 @@ class FineTuneSettings(RunSettings):
     )  # fmt: skip
     model: str = option("runs/tsdae/final", "the encoder to start from: a folder or a hub name")
     output: Path = option(Path("runs/finetuned"), "the run's folder", may_change=True)
-    learning_rate: float = option(2e-5, "learning rate at its height: up for a tenth of the run, then down to zero")
+    learning_rate: float | None = option(2e-5, "its height: it rises for a tenth of the run, then falls to zero")
     loss: Objective = option("auto", "the objective (auto: by the columns of each file)")
 
     @property

@@ -8,7 +8,7 @@ The heavy libraries are imported only when the input has been checked.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,15 @@ from tsdae_kit.settings import KitError, TrainSettings, parse_arguments, run_com
 from tsdae_kit.training.session import TrainingStage, count_weights, run_stage, sentences_per_step
 
 if TYPE_CHECKING:
+    import torch
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
     from torch import nn
 
     from tsdae_kit.text.pairs import PreparedCorpus
 
 logger = logging.getLogger("tsdae_kit")
+SCRATCH = "scratch"
+FINISHED_RATE = 1e-5  # of an encoder that knows something already
 LONGEST_WARMUP = 200  # steps of the decoder alone; measured in results/README.md
 
 
@@ -50,16 +53,34 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
 
         return load_pairs(settings.data)
 
+    def load_encoder(self, settings: TrainSettings, data: PreparedCorpus, device: torch.device) -> SentenceTransformer:
+        """Return the base model, or a new one with a tokenizer learned from the corpus."""
+        if settings.model != SCRATCH:
+            return super().load_encoder(settings, data, device)
+        from tsdae_kit.text.words import SPACELESS
+        from tsdae_kit.training.scratch import make_encoder
+
+        logger.info("Learning a tokenizer from the corpus, for a %s encoder from scratch.", settings.scratch_size)
+
+        def texts() -> Iterator[str]:
+            return (text for batch in data.train.iter(1000) for text in batch["clean"])
+
+        encoder = make_encoder(texts, settings.scratch_size, settings.seed, f"[{SPACELESS}]")
+        encoder.to(device)
+        return encoder
+
     def resolve(self, settings: TrainSettings, steps: int) -> TrainSettings:
-        """Fill in the length of the warm-up."""
-        warmup = settings.decoder_warmup_steps
+        """Fill in the length of the warm-up and the encoder's rate; a new encoder has nothing to tear down."""
+        new, warmup, rate = settings.model == SCRATCH, settings.decoder_warmup_steps, settings.learning_rate
         if warmup is None:
-            warmup = min(LONGEST_WARMUP, steps // 5)
+            warmup = 0 if new else min(LONGEST_WARMUP, steps // 5)
+        if rate is None:
+            rate = settings.decoder_learning_rate if new else FINISHED_RATE
         if warmup >= steps:
             raise KitError(
                 f"--decoder-warmup-steps {warmup} leaves the encoder none of {steps} steps. Train longer, or lower it."
             )
-        return replace(settings, decoder_warmup_steps=warmup)
+        return replace(settings, decoder_warmup_steps=warmup, learning_rate=rate)
 
     def make_loss(self, settings: TrainSettings, encoder: SentenceTransformer, data: PreparedCorpus) -> nn.Module:
         """Return the denoising loss, with its decoder."""

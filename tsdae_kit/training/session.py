@@ -36,6 +36,7 @@ from tsdae_kit.training.runs import (
 )
 
 if TYPE_CHECKING:
+    import torch
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
     from torch import nn
 
@@ -74,6 +75,12 @@ class TrainingStage(ABC, Generic[Settings, Data]):
     @abstractmethod
     def load_data(self, settings: Settings) -> Data:
         """Return what is trained on."""
+
+    def load_encoder(self, settings: Settings, data: Data, device: torch.device) -> SentenceTransformer:
+        """Return the model to start from."""
+        from tsdae_kit.training.models import load_encoder
+
+        return load_encoder(settings.model, device)
 
     def resolve(self, settings: Settings, steps: int) -> Settings:
         """Return the settings with what depends on the run's length filled in."""
@@ -153,7 +160,8 @@ def _train(
     from tsdae_kit.training.progress import Progress
 
     stack.enter_context(quiet_frameworks())
-    encoder = load_encoder(str(checkpoint or run.settings.model), choose_device(run.settings.device))
+    device = choose_device(run.settings.device)
+    encoder = load_encoder(str(checkpoint), device) if checkpoint else stage.load_encoder(run.settings, data, device)
     encoder.float()  # weights stored in half precision are trained in full
     settings = stage.resolve(_resolve(run.settings, encoder), steps)
     torch.manual_seed(settings.seed)  # the loss's new weights
