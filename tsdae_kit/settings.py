@@ -31,6 +31,10 @@ class RunStopped(Exception):  # noqa: N818  # the run is well, and waits to be r
     """A signal ended the run, after a checkpoint: one line, exit code 75 (EX_TEMPFAIL), for a scheduler to requeue."""
 
 
+class NoGain(Exception):  # noqa: N818  # the run is well, its result is not
+    """No step of a run beat the base model: one line, exit code 1, where ``--require-gain`` asks for it."""
+
+
 def option(
     default: Any, help_text: str, *, may_change: bool = False, recorded: bool = True, metavar: str | None = None,
     positional: bool = False,
@@ -155,6 +159,12 @@ class TrainSettings:
     save_steps: int = option(500, "steps between checkpoints", may_change=True)
     save_total_limit: int = option(2, "checkpoints kept", may_change=True)
     eval_steps: int = option(500, "steps between evaluations on the held-out pairs", may_change=True)
+    eval_data: tuple[str, ...] = option(
+        (),
+        "score the encoder on these folders at each evaluation; the best step becomes the final model",
+        metavar="DIR",
+    )
+    require_gain: bool = option(False, "exit with code 1 if no step scores above the base model", may_change=True)
     logging_steps: int = option(25, "steps between progress lines", may_change=True)
     fixed_noise: bool = option(False, "train every epoch on the noise of the first")
     workers: int = option(0, "processes that make batches", may_change=True)
@@ -194,6 +204,8 @@ class TrainSettings:
             for name in ("decoder_warmup_steps", "workers")
             if getattr(self, name) is not None and getattr(self, name) < 0
         ]
+        if self.require_gain and not self.eval_data:
+            found.append("--require-gain needs --eval-data, on which a gain would show")
         if not 0 <= self.seed < 2**32:
             found.append(_SEED_PROBLEM.format(self.seed))
         if self.max_length is not None and 0 < self.max_length < 4:
@@ -363,6 +375,8 @@ def run_command(prog: str, command: Callable[[], object]) -> None:
         command()
     except KitError as error:
         fault, code = str(error), 2
+    except NoGain as verdict:
+        fault, code = str(verdict), 1
     except RunStopped as stop:
         fault, code = str(stop), 75
     except KeyboardInterrupt:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import log_file, quiet_frameworks, show_bytes, show_duration, show_messages, table
 from tsdae_kit.folders import new_folder
-from tsdae_kit.settings import KitError, RunStopped, TrainSettings, parse_arguments, run_command
+from tsdae_kit.settings import KitError, NoGain, RunStopped, TrainSettings, parse_arguments, run_command
 from tsdae_kit.training import processes
 from tsdae_kit.training.runs import (
     FINAL,
@@ -38,8 +38,10 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 
     from tsdae_kit.denoising.loss import TSDAELoss
+    from tsdae_kit.evaluation.goals import Goal
     from tsdae_kit.text.pairs import PreparedCorpus
     from tsdae_kit.training.progress import Progress
+    from tsdae_kit.training.selection import Selection
     from tsdae_kit.training.trainer import ResumableTrainer
 
 logger = logging.getLogger("tsdae_kit")
@@ -80,6 +82,8 @@ def _adapt(run: Run, stack: ExitStack) -> Path:
     check_unchanged(run, corpus.fingerprint)
     if run.resume_from is None and run.record.get("finished_step", -1) >= steps and final.is_dir():
         logger.info("This run is finished: %s holds step %d.", final, run.record["finished_step"])
+        if run.settings.eval_data and run.record.get("best_step") == 0:
+            _say_no_gain(run.settings)
         return final
     identity = run.record["id"]
     checkpoint = processes.from_first(lambda: choose_checkpoint(run.folder, identity, run.resume_from))
@@ -105,8 +109,10 @@ def _train(run: Run, corpus: PreparedCorpus, checkpoint: Path | None, steps: int
     from tsdae_kit.training.checkpoints import step_of
     from tsdae_kit.training.models import choose_device, load_encoder
     from tsdae_kit.training.progress import Progress
+    from tsdae_kit.training.selection import Selection
 
     stack.enter_context(quiet_frameworks())
+    goals = _read_goals(run.settings, corpus)
     encoder = load_encoder(str(checkpoint or run.settings.model), choose_device(run.settings.device))
     encoder.float()  # weights stored in half precision are trained in full
     settings = _resolve(run.settings, encoder, steps)
@@ -124,18 +130,79 @@ def _train(run: Run, corpus: PreparedCorpus, checkpoint: Path | None, steps: int
     _introduce(settings, run.settings, corpus, loss, steps)
     evaluated = processes.from_first(lambda: trim_metrics(run.folder / METRICS, checkpoint))
     begin = step_of(checkpoint) if checkpoint else 0
+    selection = Selection(goals, settings.batch_size, record["max_length"]) if goals else None
+    if selection:
+        selection.remember(run.folder / METRICS, checkpoint)
     arguments.eval_on_start = len(corpus.held_out) > 0 and begin % settings.eval_steps == 0 and begin not in evaluated
     progress = Progress(run.folder / METRICS, _sentences_per_step(settings))
     started = time.monotonic()
     if begin < steps:  # killed between the last checkpoint and the final model, it needs no more training
-        trainer = _make_trainer(settings, record["id"], corpus, loss, arguments)
+        trainer = _make_trainer(settings, record["id"], corpus, loss, arguments, selection)
         _run_trainer(trainer, progress, checkpoint)
     encoder.max_seq_length = record["max_length"]  # the base model's: a shorter one was for training only
-    if processes.number() == 0:
-        _write_final(run.folder / FINAL, encoder)
-        finish_run(settings, record, steps)
+    best = processes.from_first(lambda: _finish(settings, record, encoder, selection, steps))
     _conclude(run.folder / FINAL, steps, progress, time.monotonic() - started)
+    if selection:
+        _conclude_selection(settings, selection, best, [goal.name for goal in goals])
     return run.folder / FINAL
+
+
+def _read_goals(settings: TrainSettings, corpus: PreparedCorpus) -> list[Goal]:
+    from tsdae_kit.evaluation.goals import read_goal
+
+    goals = [read_goal(name) for name in settings.eval_data]
+    if goals and not len(corpus.held_out):
+        raise KitError(f"--eval-data needs held-out pairs, and {settings.data} has none. Prepare it with --held-out.")
+    for goal in goals:
+        note = "" if goal.split == "dev" else ", which has no dev part: do not report on what the run is chosen by"
+        logger.info("Scored by %s on its %s part%s.", goal.name, goal.split, note)
+    return goals
+
+
+def _finish(
+    settings: TrainSettings,
+    record: dict[str, Any],
+    encoder: SentenceTransformer,
+    selection: Selection | None,
+    steps: int,
+) -> int:
+    """Write the final model, of the best step if there are scores; return its step."""
+    from tsdae_kit.training.selection import choose_model
+
+    best = steps
+    if selection:
+        encoder, best = choose_model(selection, encoder, settings.model, (settings.output, record["id"]), steps)
+        encoder.max_seq_length = record["max_length"]
+    _write_final(settings.output / FINAL, encoder)
+    finish_run(settings, {**record, "best_step": best}, steps)
+    return best
+
+
+def _conclude_selection(settings: TrainSettings, selection: Selection, best: int, names: Sequence[str]) -> None:
+    """Say which step became the final model.
+
+    Raises:
+        NoGain: If that is the base model, and a gain was required.
+    """
+    scores = selection.scores
+    base = f"{scores[0]:.2f}" if 0 in scores else "unknown"
+    logger.info(
+        "Scores (%s): base model %s; best %.2f, at step %d.", ", ".join(names), base, max(scores.values()), best
+    )
+    if best == 0:
+        _say_no_gain(settings)
+        return
+    logger.info(
+        "The final model is that of step %d. Chosen by these scores, it is flattered by them; on other data: "
+        "python -m tsdae_kit.evaluate %s %s --data DIR", best, settings.model, settings.output / FINAL,
+    )  # fmt: skip
+
+
+def _say_no_gain(settings: TrainSettings) -> None:
+    verdict = f"No step scored above the base model: {settings.output / FINAL} is the base model as it was."
+    if settings.require_gain:
+        raise NoGain(verdict)
+    logger.info("%s", verdict)
 
 
 def _run_trainer(trainer: ResumableTrainer, progress: Progress, checkpoint: Path | None) -> None:
@@ -226,6 +293,7 @@ def _make_trainer(
     corpus: PreparedCorpus,
     loss: TSDAELoss,
     arguments: SentenceTransformerTrainingArguments,
+    selection: Selection | None,
 ) -> ResumableTrainer:
     import torch
     from transformers import PrinterCallback
@@ -249,6 +317,7 @@ def _make_trainer(
         callbacks=[DecoderWarmup(encoder, settings.decoder_warmup_steps or 0)],
         run_id=run_id,
         on_save_error=settings.on_save_error,
+        selection=selection,
     )
     trainer.remove_callback(PrinterCallback)
     if processes.number():
