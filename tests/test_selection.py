@@ -156,6 +156,15 @@ def test_without_a_gain_the_run_says_so_and_can_exit_with_1(
     assert ended.value.code == 1
 
 
+def test_other_evaluation_data_than_the_runs_is_refused(given: dict[str, Any]) -> None:
+    with interrupted_after(9):
+        adapt(**given, output="run")
+    with Path("field/pairs_dev.tsv").open("a") as stream:
+        stream.write("3\tone\tmore\n")
+    with pytest.raises(KitError, match="field Spearman changed since"):
+        adapt(**given, output="run", resume=True)
+
+
 def test_the_dev_part_is_taken_where_there_is_one_and_else_a_warning_said(
     given: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -178,7 +187,7 @@ def test_texts_are_scored_at_the_base_models_length(load_tiny: Callable[[], Sent
 
 
 def test_mistakes_are_refused_before_anything_is_written(given: dict[str, Any]) -> None:
-    with pytest.raises(KitError, match="--require-gain needs --eval-data"):
+    with pytest.raises(KitError, match="--require-gain needs data"):
         adapt(**{**given, "eval_data": ()}, output="run", require_gain=True)
     with pytest.raises(KitError, match="nowhere does not exist"):
         adapt(**{**given, "eval_data": ["nowhere"]}, output="run")

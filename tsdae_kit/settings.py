@@ -204,8 +204,6 @@ class TrainSettings:
             for name in ("decoder_warmup_steps", "workers")
             if getattr(self, name) is not None and getattr(self, name) < 0
         ]
-        if self.require_gain and not self.eval_data:
-            found.append("--require-gain needs --eval-data, on which a gain would show")
         if not 0 <= self.seed < 2**32:
             found.append(_SEED_PROBLEM.format(self.seed))
         if self.max_length is not None and 0 < self.max_length < 4:

@@ -112,7 +112,7 @@ def _train(run: Run, corpus: PreparedCorpus, checkpoint: Path | None, steps: int
     from tsdae_kit.training.selection import Selection
 
     stack.enter_context(quiet_frameworks())
-    goals = _read_goals(run.settings, corpus)
+    goals = _read_goals(run, corpus)
     encoder = load_encoder(str(checkpoint or run.settings.model), choose_device(run.settings.device))
     encoder.float()  # weights stored in half precision are trained in full
     settings = _resolve(run.settings, encoder, steps)
@@ -125,7 +125,8 @@ def _train(run: Run, corpus: PreparedCorpus, checkpoint: Path | None, steps: int
     # From here on nothing is refused any more: the run's folder may appear.
     record = run.record
     if record is None:
-        record = processes.from_first(lambda: begin_run(settings, corpus.fingerprint, encoder.max_seq_length))
+        digests = {goal.name: goal.digest for goal in goals}
+        record = processes.from_first(lambda: begin_run(settings, corpus.fingerprint, encoder.max_seq_length, digests))
         _log_to_file(run, stack)
     _introduce(settings, run.settings, corpus, loss, steps)
     evaluated = processes.from_first(lambda: trim_metrics(run.folder / METRICS, checkpoint))
@@ -147,13 +148,21 @@ def _train(run: Run, corpus: PreparedCorpus, checkpoint: Path | None, steps: int
     return run.folder / FINAL
 
 
-def _read_goals(settings: TrainSettings, corpus: PreparedCorpus) -> list[Goal]:
+def _read_goals(run: Run, corpus: PreparedCorpus) -> list[Goal]:
     from tsdae_kit.evaluation.goals import read_goal
 
+    settings = run.settings
     goals = [read_goal(name) for name in settings.eval_data]
+    if settings.require_gain and not goals:  # a resumed run has them in its record
+        raise KitError("--require-gain needs data on which a gain would show. Pass --eval-data.")
     if goals and not len(corpus.held_out):
         raise KitError(f"--eval-data needs held-out pairs, and {settings.data} has none. Prepare it with --held-out.")
     for goal in goals:
+        if run.record is not None and run.record.get("goals", {}).get(goal.name) != goal.digest:
+            raise KitError(
+                f"The evaluation data of {goal.name} changed since the run began: its scores cannot be compared. "
+                "Restore the data, or start a new run with another --output."
+            )
         note = "" if goal.split == "dev" else ", which has no dev part: do not report on what the run is chosen by"
         logger.info("Scored by %s on its %s part%s.", goal.name, goal.split, note)
     return goals

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,11 @@ class Goal:
     name: str
     split: str
     tasks: tuple[Task, ...]
+
+    @property
+    def digest(self) -> str:
+        """What is scored, as a number: scores on other texts cannot be compared."""
+        return hashlib.blake2b(repr(self).encode(), digest_size=16).hexdigest()
 
 
 def read_goal(name: str) -> Goal:
