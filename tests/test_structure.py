@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "evaluation": LEAVES | {"evaluation", "text"},
     "training": LEAVES | {"training", "denoising", "evaluation"},
     "prepare": LEAVES | {"text"},
-    "train": LEAVES | {"text", "denoising", "training"},
+    "train": LEAVES | {"text", "denoising", "training", "evaluation"},
     "finetune": LEAVES | {"text", "training"},
     "evaluate": LEAVES | {"evaluation", "training"},
     "plan": LEAVES,

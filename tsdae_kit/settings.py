@@ -31,6 +31,10 @@ class RunStopped(Exception):  # noqa: N818  # the run is well, and waits to be r
     """A signal ended the run, after a checkpoint: one line, exit code 75 (EX_TEMPFAIL), for a scheduler to requeue."""
 
 
+class NoGain(Exception):  # noqa: N818  # the run is well, its result is not
+    """No step of a run beat the base model: one line, exit code 1, where ``--require-gain`` asks for it."""
+
+
 def option(
     default: Any, help_text: str, *, may_change: bool = False, recorded: bool = True, metavar: str | None = None,
     positional: bool = False,
@@ -214,6 +218,12 @@ class TrainSettings(RunSettings):
         None, "first steps, in which the encoder is frozen (default: a fifth of the run, 200 at most; from scratch, 0)"
     )
     fixed_noise: bool = option(False, "train every epoch on the noise of the first")
+    eval_data: tuple[str, ...] = option(
+        (),
+        "score the encoder on these folders at each evaluation; the best step becomes the final model",
+        metavar="DIR",
+    )
+    require_gain: bool = option(False, "exit with code 1 if no step scores above the base model", may_change=True)
 
     @property
     def sources(self) -> tuple[Path, ...]:
@@ -417,6 +427,8 @@ def run_command(prog: str, command: Callable[[], object]) -> None:
         command()
     except KitError as error:
         fault, code = str(error), 2
+    except NoGain as verdict:
+        fault, code = str(verdict), 1
     except RunStopped as stop:
         fault, code = str(stop), 75
     except KeyboardInterrupt:

@@ -13,14 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tsdae_kit.settings import KitError, TrainSettings, parse_arguments, run_command
-from tsdae_kit.training.session import TrainingStage, count_weights, run_stage, sentences_per_step
+from tsdae_kit.settings import KitError, NoGain, TrainSettings, parse_arguments, run_command
+from tsdae_kit.training.runs import FINAL
+from tsdae_kit.training.session import TrainingStage, run_stage, sentences_per_step
 
 if TYPE_CHECKING:
     import torch
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
     from torch import nn
 
+    from tsdae_kit.evaluation.goals import Goal
     from tsdae_kit.text.pairs import PreparedCorpus
 
 logger = logging.getLogger("tsdae_kit")
@@ -52,6 +54,19 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         from tsdae_kit.text.pairs import load_pairs
 
         return load_pairs(settings.data)
+
+    def read_goals(self, settings: TrainSettings, data: PreparedCorpus) -> list[Goal]:
+        """Return the goals that ``--eval-data`` sets."""
+        from tsdae_kit.evaluation.goals import read_goal
+
+        goals = [read_goal(name) for name in settings.eval_data]
+        if settings.require_gain and not goals:  # a resumed run has them in its record
+            raise KitError("--require-gain needs data on which a gain would show. Pass --eval-data.")
+        if goals and not data.held_out_size:
+            raise KitError(
+                f"--eval-data needs held-out pairs, and {settings.data} has none. Prepare it with --held-out."
+            )
+        return goals
 
     def load_encoder(self, settings: TrainSettings, data: PreparedCorpus, device: torch.device) -> SentenceTransformer:
         """Return the base model, or a new one with a tokenizer learned from the corpus."""
@@ -103,6 +118,8 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
 
     def introduce(self, settings: TrainSettings, data: PreparedCorpus, loss: nn.Module, steps: int) -> None:
         """Say the sizes of model and data."""
+        from tsdae_kit.training.space import count_weights
+
         encoder, everything = count_weights(loss.encoder), count_weights(loss)  # type: ignore[arg-type]
         logger.info(
             "Encoder %.1f million weights; the decoder adds %.1f million of its own, needed only for training.",
@@ -130,6 +147,24 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
             "eval_dataset": data.held_out if data.held_out_size else None,
             "callbacks": [DecoderWarmup(encoder, settings.decoder_warmup_steps or 0)],
         }
+
+    def judge(self, settings: TrainSettings, best: int) -> None:
+        """Say whether the base model was beaten.
+
+        Raises:
+            NoGain: If it was not, and a gain was required.
+        """
+        final = settings.output / FINAL
+        if best:
+            logger.info(
+                "The final model is that of step %d. Chosen by these scores, it is flattered by them; on other data: "
+                "python -m tsdae_kit.evaluate %s %s --data DIR", best, settings.model, final,
+            )  # fmt: skip
+            return
+        verdict = f"No step scored above the base model: {final} is the base model as it was."
+        if settings.require_gain:
+            raise NoGain(verdict)
+        logger.info("%s", verdict)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

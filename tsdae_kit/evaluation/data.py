@@ -56,6 +56,12 @@ def read_tasks(name: str, split: str) -> list[Task]:
     return tasks
 
 
+def holds_split(path: Path, split: str) -> bool:
+    """Return whether a folder has files of the split."""
+    found = [path / f"qrels_{split}.tsv", path / f"rerank_{split}.jsonl", *_find_pairs(path, split)]
+    return any(file.exists() for file in found)
+
+
 def _find_pairs(folder: Path, split: str) -> list[Path]:
     """Return the files of pairs for the split; one of which there is a ``_decided`` version gives way to that."""
     found = [path for path in sorted(folder.glob("*.tsv")) if {"pairs", split} <= set(path.stem.split("_"))]

@@ -80,4 +80,5 @@ class Progress(TrainerCallback):
                 place, state.epoch, logs["loss"], self.speed, show_duration(left),
             )  # fmt: skip
         else:
-            logger.info("%s  held-out loss %.4f", place, logs["eval_loss"])
+            score = f"  score {logs['eval_score']:.2f}" if "eval_score" in logs else ""
+            logger.info("%s  held-out loss %.4f%s", place, logs["eval_loss"], score)

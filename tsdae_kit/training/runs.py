@@ -159,13 +159,16 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return dict(record)
 
 
-def begin_run(settings: RunSettings, fingerprint: str, max_length: int | None) -> dict[str, Any]:
+def begin_run(
+    settings: RunSettings, fingerprint: str, max_length: int | None, goals: Mapping[str, str]
+) -> dict[str, Any]:
     """Make the run's folder and its record; delete the run before it if ``overwrite`` says so.
 
     Args:
         settings: All of them, resolved.
         fingerprint: The prepared data's.
         max_length: The base model's, in tokens, which the final model gets back.
+        goals: What the run is scored by, with a digest of each.
     """
     if settings.overwrite and settings.output.exists():
         shutil.rmtree(settings.output.resolve())
@@ -176,6 +179,7 @@ def begin_run(settings: RunSettings, fingerprint: str, max_length: int | None) -
         "settings": _recorded(settings),
         "data": fingerprint,
         "max_length": max_length,
+        "goals": dict(goals),
         "processes": processes.count(),
         "versions": _environment(),
     }

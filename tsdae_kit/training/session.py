@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
-from tsdae_kit.console import log_file, quiet_frameworks, show_bytes, show_duration, show_messages, table
+from tsdae_kit.console import log_file, quiet_frameworks, show_duration, show_messages, table
 from tsdae_kit.folders import new_folder
 from tsdae_kit.settings import KitError, RunSettings, RunStopped
 from tsdae_kit.training import processes
@@ -40,7 +39,9 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
     from torch import nn
 
+    from tsdae_kit.evaluation.goals import Goal
     from tsdae_kit.training.progress import Progress
+    from tsdae_kit.training.selection import Selection
     from tsdae_kit.training.trainer import ResumableTrainer
 
 logger = logging.getLogger("tsdae_kit")
@@ -76,6 +77,10 @@ class TrainingStage(ABC, Generic[Settings, Data]):
     def load_data(self, settings: Settings) -> Data:
         """Return what is trained on."""
 
+    def read_goals(self, settings: Settings, data: Data) -> list[Goal]:
+        """Return what the encoder is scored by while it is trained."""
+        return []
+
     def load_encoder(self, settings: Settings, data: Data, device: torch.device) -> SentenceTransformer:
         """Return the model to start from."""
         from tsdae_kit.training.models import load_encoder
@@ -103,6 +108,9 @@ class TrainingStage(ABC, Generic[Settings, Data]):
     @abstractmethod
     def trainer_parts(self, settings: Settings, encoder: SentenceTransformer, data: Data) -> dict[str, Any]:
         """Return the trainer's ``train_dataset``, ``eval_dataset`` and ``callbacks``."""
+
+    def judge(self, settings: Settings, best: int) -> None:
+        """Say what it means that the scored run's best step is ``best``."""
 
 
 def run_stage(stage: TrainingStage[Any, Any], given: Mapping[str, Any]) -> Path:
@@ -133,6 +141,8 @@ def _run(stage: TrainingStage[Any, Any], run: Run, stack: ExitStack) -> Path:
     check_unchanged(run, data.fingerprint)
     if run.resume_from is None and run.record.get("finished_step", -1) >= steps and final.is_dir():
         logger.info("This run is finished: %s holds step %d.", final, run.record["finished_step"])
+        if run.record.get("goals"):
+            stage.judge(run.settings, run.record.get("best_step", steps))
         return final
     identity = run.record["id"]
     checkpoint = processes.from_first(lambda: choose_checkpoint(run.folder, identity, run.resume_from))
@@ -158,8 +168,12 @@ def _train(
     from tsdae_kit.training.checkpoints import step_of
     from tsdae_kit.training.models import choose_device, load_encoder
     from tsdae_kit.training.progress import Progress
+    from tsdae_kit.training.selection import Selection
+    from tsdae_kit.training.space import check_space
 
     stack.enter_context(quiet_frameworks())
+    goals = stage.read_goals(run.settings, data)
+    _check_goals(run, goals)
     device = choose_device(run.settings.device)
     encoder = load_encoder(str(checkpoint), device) if checkpoint else stage.load_encoder(run.settings, data, device)
     encoder.float()  # weights stored in half precision are trained in full
@@ -169,29 +183,55 @@ def _train(
     arguments = stage.make_arguments(settings, encoder.device.type, data.held_out_size > 0, steps)
     if arguments.n_gpu > 1:
         raise KitError(f"{arguments.n_gpu} GPUs are visible, and one can be used. Set CUDA_VISIBLE_DEVICES=0.")
-    processes.from_first(lambda: _check_space(settings, encoder, loss))
+    processes.from_first(lambda: check_space(settings, encoder, loss))
     # From here on nothing is refused any more: the run's folder may appear.
     record = run.record
     if record is None:
-        record = processes.from_first(lambda: begin_run(settings, data.fingerprint, encoder.max_seq_length))
+        digests = {goal.name: goal.digest for goal in goals}
+        record = processes.from_first(lambda: begin_run(settings, data.fingerprint, encoder.max_seq_length, digests))
         _log_to_file(run, stack)
     _introduce(settings, run.settings, encoder)
     stage.introduce(settings, data, loss, steps)
     evaluated = processes.from_first(lambda: trim_metrics(run.folder / METRICS, checkpoint))
     begin = step_of(checkpoint) if checkpoint else 0
+    selection = Selection(goals, settings.batch_size, record["max_length"]) if goals else None
+    if selection:
+        selection.remember(run.folder / METRICS, checkpoint)
     arguments.eval_on_start = data.held_out_size > 0 and begin % settings.eval_steps == 0 and begin not in evaluated
     progress = Progress(run.folder / METRICS, sentences_per_step(settings))
     started = time.monotonic()
     if begin < steps:  # killed between the last checkpoint and the final model, it needs no more training
         parts = stage.trainer_parts(settings, encoder, data)
-        trainer = _make_trainer(settings, record["id"], encoder, loss, {"args": arguments, **parts})
+        trainer = _make_trainer(
+            settings, record["id"], encoder, loss, {"args": arguments, "selection": selection, **parts}
+        )
         _run_trainer(trainer, progress, checkpoint)
     encoder.max_seq_length = record["max_length"]  # the base model's: a shorter one was for training only
-    if processes.number() == 0:
-        _write_final(run.folder / FINAL, encoder)
-        finish_run(settings, record, steps)
+    best = processes.from_first(
+        lambda: _finish(
+            settings, record, encoder, steps, selection, lambda: stage.load_encoder(run.settings, data, device)
+        )
+    )
     _conclude(run.folder / FINAL, steps, progress, time.monotonic() - started)
+    if selection:
+        base = f"{selection.scores[0]:.2f}" if 0 in selection.scores else "unknown"
+        logger.info(
+            "Scores (%s): base model %s; best %.2f, at step %d.", ", ".join(goal.name for goal in goals), base,
+            max(selection.scores.values()), best,
+        )  # fmt: skip
+        stage.judge(settings, best)
     return run.folder / FINAL
+
+
+def _check_goals(run: Run, goals: list[Goal]) -> None:
+    for goal in goals:
+        if run.record is not None and run.record.get("goals", {}).get(goal.name) != goal.digest:
+            raise KitError(
+                f"The evaluation data of {goal.name} changed since the run began: its scores cannot be compared. "
+                "Restore the data, or start a new run with another --output."
+            )
+        note = "" if goal.split == "dev" else ", which has no dev part: do not report on what the run is chosen by"
+        logger.info("Scored by %s on its %s part%s.", goal.name, goal.split, note)
 
 
 def _make_trainer(
@@ -231,6 +271,26 @@ def _run_trainer(trainer: ResumableTrainer, progress: Progress, checkpoint: Path
         )
 
 
+def _finish(
+    settings: RunSettings,
+    record: dict[str, Any],
+    encoder: SentenceTransformer,
+    steps: int,
+    selection: Selection | None,
+    load_base: Callable[[], SentenceTransformer],
+) -> int:
+    """Write the final model, of the best step if there are scores; return its step."""
+    from tsdae_kit.training.selection import choose_model
+
+    best = steps
+    if selection:
+        encoder, best = choose_model(selection, encoder, load_base, (settings.output, record["id"]), steps)
+        encoder.max_seq_length = record["max_length"]
+    _write_final(settings.output / FINAL, encoder)
+    finish_run(settings, {**record, "best_step": best}, steps)
+    return best
+
+
 def _write_final(final: Path, encoder: SentenceTransformer) -> None:
     from safetensors import SafetensorError
 
@@ -250,28 +310,6 @@ def _count_steps(settings: RunSettings, rows: int) -> int:
     batches = math.ceil(rows / (settings.batch_size * processes.count()))
     per_epoch = math.ceil(batches / settings.gradient_accumulation_steps)
     return settings.max_steps or math.ceil(settings.epochs * per_epoch)
-
-
-def count_weights(*modules: nn.Module) -> int:
-    """Return the number of weights, each shared one once."""
-    return sum(p.numel() for p in {id(p): p for module in modules for p in module.parameters()}.values())
-
-
-def _check_space(settings: RunSettings, encoder: SentenceTransformer, loss: nn.Module) -> None:
-    """Say what the checkpoints will take, and refuse to begin where not even one fits beside the final model."""
-    parent = next(path for path in [settings.output, *settings.output.absolute().parents] if path.is_dir())
-    free = shutil.disk_usage(parent).free
-    final = 4 * count_weights(encoder)
-    one = 3 * 4 * count_weights(loss, encoder)  # the weights and Adam's two moments, in float32
-    wanted = (settings.save_total_limit + 1) * one + final
-    logger.info("A checkpoint takes about %s, the whole run %s; %s are free.", *map(show_bytes, (one, wanted, free)))
-    if free < one + final:
-        raise KitError(
-            f"{settings.output} needs {show_bytes(one + final)} at least for a checkpoint and the model, and "
-            f"{show_bytes(free)} are free. Make room, or choose another --output."
-        )
-    if free < wanted:
-        logger.warning("!!! The disk may fill up during the run; lower --save-total-limit or make room.")
 
 
 def _resolve(settings: RunSettings, encoder: SentenceTransformer) -> RunSettings:

@@ -34,6 +34,7 @@ from tsdae_kit.folders import new_folder
 from tsdae_kit.settings import KitError
 from tsdae_kit.training import checkpoints, processes
 from tsdae_kit.training.batches import ShareOfBatches
+from tsdae_kit.training.selection import Selection
 from tsdae_kit.training.signals import EvaluationStopped, ignore_signals
 
 logger = logging.getLogger("tsdae_kit")
@@ -46,13 +47,22 @@ class ResumableTrainer(SentenceTransformerTrainer):
     Attributes:
         run_id: Written into each checkpoint; one of another run is refused.
         on_save_error: Whether training goes on (``continue``) when a checkpoint cannot be saved.
+        selection: Scores the encoder at each evaluation, if given.
     """
 
     def __init__(
-        self, *args: Any, run_id: str = "", on_save_error: Literal["continue", "stop"] = "continue", **kwargs: Any
+        self,
+        *args: Any,
+        run_id: str = "",
+        on_save_error: Literal["continue", "stop"] = "continue",
+        selection: Selection | None = None,
+        **kwargs: Any,
     ) -> None:
-        """Take the parent's arguments, the run's id and what a failed save means."""
+        """Take the parent's arguments, the run's id, what a failed save means, and what chooses the best step."""
         super().__init__(*args, **kwargs)
+        self.selection = selection
+        if selection is not None:
+            self.add_callback(selection)
         self.run_id = run_id
         self.on_save_error = on_save_error
         self._staging: Path | None = None
@@ -121,6 +131,17 @@ class ResumableTrainer(SentenceTransformerTrainer):
             raise
         return result
 
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the held-out loss, and the first process's score of the encoder.
+
+        (The library's ``evaluator`` would make a folder in the run's, also in place of one that was moved.)
+        """
+        output = super().evaluation_loop(*args, **kwargs)
+        if (selection := self.selection) is not None:
+            scores = processes.from_first(lambda: selection.measure(self.model))
+            output = output._replace(metrics={**(output.metrics or {}), **scores})
+        return output
+
     # The checkpoint is whole.
 
     def _get_output_dir(self, trial: Any) -> str:
@@ -156,6 +177,7 @@ class ResumableTrainer(SentenceTransformerTrainer):
                 super()._save_checkpoint(model, trial)  # the others add their random state
             finally:
                 self._staging = None
+                self.state.best_model_checkpoint = None  # in the staging folder: the framework must not look there
         with _shared_fault():
             if first:
                 self._complete(cast("Path", folder), step)

@@ -1,0 +1,36 @@
+"""What a run takes on the disk, said and checked before its first step."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+
+from sentence_transformers import SentenceTransformer
+from torch import nn
+
+from tsdae_kit.console import show_bytes
+from tsdae_kit.settings import KitError, RunSettings
+
+logger = logging.getLogger("tsdae_kit")
+
+
+def count_weights(*modules: nn.Module) -> int:
+    """Return the number of weights, each shared one once."""
+    return sum(p.numel() for p in {id(p): p for module in modules for p in module.parameters()}.values())
+
+
+def check_space(settings: RunSettings, encoder: SentenceTransformer, loss: nn.Module) -> None:
+    """Say what the checkpoints will take, and refuse to begin where not even one fits beside the final model."""
+    parent = next(path for path in [settings.output, *settings.output.absolute().parents] if path.is_dir())
+    free = shutil.disk_usage(parent).free
+    final = 4 * count_weights(encoder)
+    one = 3 * 4 * count_weights(loss, encoder)  # the weights and Adam's two moments, in float32
+    wanted = (settings.save_total_limit + 1) * one + final
+    logger.info("A checkpoint takes about %s, the whole run %s; %s are free.", *map(show_bytes, (one, wanted, free)))
+    if free < one + final:
+        raise KitError(
+            f"{settings.output} needs {show_bytes(one + final)} at least for a checkpoint and the model, and "
+            f"{show_bytes(free)} are free. Make room, or choose another --output."
+        )
+    if free < wanted:
+        logger.warning("!!! The disk may fill up during the run; lower --save-total-limit or make room.")
