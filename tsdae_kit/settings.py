@@ -57,6 +57,7 @@ def option(
 _SEED_PROBLEM = "--seed {} is outside 0 to 4,294,967,295"
 WordUnit = Literal["auto", "unicode", "nltk", "characters"]
 _BASE_MODEL = "all-MiniLM-L6-v2"
+DecoderKind = Literal["auto", "cross-attention", "prefix"]
 ScratchSize = Literal["tiny", "mini", "small"]
 _DEVICE_HELP = "cpu, cuda, mps (default: the best there is)"
 
@@ -213,6 +214,7 @@ class TrainSettings(RunSettings):
     model: str = option(_BASE_MODEL, "the base model: a folder, a hub name, or scratch for a small new one")
     scratch_size: ScratchSize = option("mini", "from scratch: 2 layers of 128, 4 of 256, or 4 of 512")
     data: Path = option(Path("data/prepared"), "a folder written by tsdae_kit.prepare", may_change=True)
+    decoder: DecoderKind = option("auto", "what rebuilds the sentence (auto: cross-attention where the family has it)")
     decoder_learning_rate: float = option(3e-4, "learning rate of the decoder's own weights")
     decoder_warmup_steps: int | None = option(
         None, "first steps, in which the encoder is frozen (default: a fifth of the run, 200 at most; from scratch, 0)"

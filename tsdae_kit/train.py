@@ -101,7 +101,7 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         """Return the denoising loss, with its decoder."""
         from tsdae_kit.denoising.loss import TSDAELoss
 
-        return TSDAELoss(encoder)
+        return TSDAELoss(encoder, decoder=settings.decoder)
 
     def make_arguments(
         self, settings: TrainSettings, device: str, evaluates: bool, steps: int

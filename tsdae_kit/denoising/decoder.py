@@ -11,6 +11,7 @@ import copy
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
@@ -93,6 +94,20 @@ class _SingleSourceAttention(nn.Module):
         return self.value(encoder_hidden_states), None
 
 
+_BROKEN = {"megatron-bert"}  # its cross-attention takes its source for as long as the target
+
+
+def has_cross_attention(encoder: PreTrainedModel) -> bool:
+    """Return whether the encoder's family has a decoder with cross-attention in transformers."""
+    config = copy.deepcopy(encoder.config)
+    config.is_decoder = config.add_cross_attention = True
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or config.model_type in _BROKEN:
+        return False
+    with torch.device("meta"):
+        lm = AutoModelForCausalLM.from_config(config)
+    return any("cross" in name for name, _ in lm.base_model.named_modules())
+
+
 def _make_language_model(encoder: PreTrainedModel, tied: bool) -> PreTrainedModel:
     config = copy.deepcopy(encoder.config)
     config.is_decoder = True
@@ -143,5 +158,5 @@ def _set_parameter(base: nn.Module, name: str, parameter: nn.Parameter) -> None:
 def _no_decoder(config: PretrainedConfig) -> KitError:
     return KitError(
         f"The model family {config.model_type!r} has no decoder with cross-attention. "
-        "Take an encoder of a family that has one: bert, roberta, xlm-roberta, camembert, electra, ernie."
+        "Leave --decoder out, or take prefix."
     )

@@ -14,10 +14,12 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncoderLoss
 from torch import Tensor, distributed, nn
+from transformers import PreTrainedModel
 
 from tsdae_kit.denoising.cross_entropy import SharedGradient, mean_cross_entropy
-from tsdae_kit.denoising.decoder import CrossAttentionDecoder
-from tsdae_kit.settings import KitError
+from tsdae_kit.denoising.decoder import CrossAttentionDecoder, has_cross_attention
+from tsdae_kit.denoising.prefix import PrefixDecoder
+from tsdae_kit.settings import DecoderKind, KitError
 
 
 class TSDAELoss(DenoisingAutoEncoderLoss):
@@ -31,12 +33,13 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
         decoder: What rebuilds the sentence; with ``tied`` it shares the encoder's weights.
     """
 
-    def __init__(self, model: SentenceTransformer, tied: bool = True) -> None:
+    def __init__(self, model: SentenceTransformer, tied: bool = True, decoder: DecoderKind = "auto") -> None:
         """Make the decoder from the live encoder, which is left bitwise unchanged.
 
         Args:
             model: The sentence encoder to adapt.
-            tied: Whether encoder and decoder share weights.
+            tied: Whether encoder and decoder share weights; a prefix decoder always does.
+            decoder: ``cross-attention``, ``prefix``, or ``auto``: the first where the family has it.
 
         Raises:
             KitError: If the model is not one text transformer with a tokenizer that pads, or has no decoder.
@@ -52,12 +55,7 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
         self.tokenizer_encoder = self.tokenizer_decoder = model.tokenizer
         self.need_retokenization = False
         self.tied = tied
-        self.decoder: Any = CrossAttentionDecoder(transformer, tied)
-        if (width := model.get_embedding_dimension()) != self.decoder.width:
-            raise KitError(
-                f"The sentence embedding has {width} values, the decoder expects {self.decoder.width}. "
-                "Take the model without its projection (Dense) layer."
-            )
+        self.decoder: Any = _make_decoder(transformer, model.get_embedding_dimension() or 0, tied, decoder)
 
     def train(self, mode: bool = True) -> TSDAELoss:
         """Set the encoder's mode; the decoder always computes without dropout, as the library's does."""
@@ -99,3 +97,17 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
     def get_config_dict(self) -> dict[str, Any]:
         """Return what the model card says about this loss."""
         return {"tied": self.tied}
+
+
+def _make_decoder(
+    transformer: PreTrainedModel, width: int, tied: bool, kind: DecoderKind
+) -> CrossAttentionDecoder | PrefixDecoder:
+    if kind == "prefix" or (kind == "auto" and not has_cross_attention(transformer)):
+        return PrefixDecoder(transformer, width)
+    decoder = CrossAttentionDecoder(transformer, tied)
+    if width != decoder.width:
+        raise KitError(
+            f"The sentence embedding has {width} values, the decoder expects {decoder.width}. "
+            "Take the model without its projection (Dense) layer, or --decoder prefix."
+        )
+    return decoder

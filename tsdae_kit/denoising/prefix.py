@@ -1,0 +1,129 @@
+"""The encoder decodes itself: the sentence embedding is the first position, the clean tokens stand behind it.
+
+For families without a decoder that has cross-attention. Attention is causal through a 4-D mask, no
+weights exist twice, and only a small head is new. What this costs: the encoder's own layers carry both
+tasks. Whether a family's public ``forward`` honours mask and embeddings is tried on random tokens when
+the decoder is made: some run, with a finite loss, and send no gradient to the embedding.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from tsdae_kit.settings import KitError
+
+_TRIAL = 6  # tokens
+
+
+class PrefixDecoder(nn.Module):
+    """The encoder's transformer, causal, behind the sentence embedding, with a head over its token embeddings.
+
+    Attributes:
+        width: Of the sentence embedding; one of another width than the token embeddings is mapped to it.
+        output: The head's last layer; its weight is that of the token embeddings.
+    """
+
+    def __init__(self, encoder: PreTrainedModel, width: int) -> None:
+        """Make the head, and try the family.
+
+        Args:
+            encoder: The transformer inside the sentence encoder; it is used, not copied.
+            width: Of the sentence embedding.
+
+        Raises:
+            KitError: If the family cannot decode from a prefix.
+        """
+        super().__init__()
+        self._shared = (encoder,)  # in a tuple, so that its weights belong to the encoder alone
+        self.width = width
+        table = cast("nn.Embedding", encoder.get_input_embeddings())
+        inner, outer = table.embedding_dim, encoder.config.get_text_config().hidden_size
+        self.into: nn.Module = nn.Identity() if width == inner else nn.Linear(width, inner)
+        self.transform = nn.Sequential(nn.Linear(outer, inner), nn.GELU(), nn.LayerNorm(inner))
+        self.output = nn.Linear(inner, table.num_embeddings)
+        nn.init.zeros_(self.output.bias)
+        self.to(device=encoder.device, dtype=encoder.dtype)
+        self.output.weight = table.weight
+        self._try(encoder)
+
+    def forward(self, embedding: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the output layer gets, (predictions, inner), and the token ids to predict, (predictions,).
+
+        Every real token is predicted, from those before it and the embedding; the first from the embedding alone.
+
+        Args:
+            embedding: Of the noisy sentences, (batch, width).
+            ids: Of the clean sentences' tokens, (batch, tokens).
+            mask: 1 for a token, 0 for padding, (batch, tokens).
+        """
+        (encoder,) = self._shared
+        mask, order = mask.sort(dim=1, descending=True, stable=True)  # padding to the right
+        ids, real = ids.gather(1, order), mask.bool()
+        table = encoder.get_input_embeddings()
+        prefix = self.into(embedding)[:, None]
+        tokens = table(ids[:, :-1])
+        inputs = torch.cat([prefix.to(tokens.dtype), tokens], dim=1)  # (batch, tokens, inner)
+        known = torch.cat([torch.ones_like(real[:, :1]), real[:, :-1]], dim=1)
+        with _without_dropout(encoder):
+            hidden = _run(encoder, inputs, known)
+        return self.transform(hidden[real]), ids[real]
+
+    def _try(self, encoder: PreTrainedModel) -> None:
+        """Refuse a family that does not decode from the embedding, or sees what comes after a token."""
+        family = encoder.config.model_type
+        with torch.random.fork_rng(), torch.enable_grad():
+            torch.manual_seed(0)
+            embedding = torch.randn(2, self.width, device=encoder.device, dtype=encoder.dtype, requires_grad=True)
+            ids = torch.randint(0, self.output.out_features, (2, _TRIAL), device=encoder.device)
+            changed = ids.clone()
+            changed[:, -2] = (ids[:, -2] + 1) % self.output.out_features
+            real = torch.ones_like(ids)
+            try:
+                before, after = (self(embedding, tokens, real)[0].view(2, _TRIAL, -1) for tokens in (ids, changed))
+            except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
+                raise _cannot(family, str(error).strip().partition("\n")[0].rstrip(".")) from error
+            (gradient,) = torch.autograd.grad(before[:, -1].square().sum(), embedding, allow_unused=True)
+        if not torch.allclose(before[:, :-1], after[:, :-1], rtol=1e-3, atol=1e-4):
+            raise _cannot(family, "a token sees those behind it")
+        if gradient is None or not bool((gradient.abs().amax(dim=1) > 0).all()):
+            raise _cannot(family, "no gradient reaches the sentence embedding")
+
+
+def _cannot(family: str, reason: str) -> KitError:
+    return KitError(f"The model family {family!r} cannot decode from a prefix ({reason}). Take another encoder.")
+
+
+def _run(encoder: Any, inputs: Tensor, known: Tensor) -> Tensor:
+    """Return the last hidden states under causal attention to what is known, (batch, tokens, hidden)."""
+    mask = _causal(encoder, known, inputs)
+    if encoder.config.model_type == "deberta-v2":  # multiplies its embeddings by the mask, which must be 2-D there
+        return cast("Tensor", encoder.encoder(encoder.embeddings(inputs_embeds=inputs, mask=known), mask == 0)[0])
+    options = {"use_cache": False} if "use_cache" in inspect.signature(encoder.forward).parameters else {}
+    return cast("Tensor", encoder(inputs_embeds=inputs, attention_mask=mask, **options)[0])
+
+
+def _causal(encoder: PreTrainedModel, known: Tensor, inputs: Tensor) -> Tensor:
+    """Return the 4-D mask: boolean, or what eager attention adds to its scores."""
+    size = known.shape[1]
+    seen = torch.ones(size, size, dtype=torch.bool, device=known.device).tril() & known[:, None, None]
+    if encoder.config._attn_implementation == "sdpa":
+        return seen  # (batch, 1, tokens, tokens)
+    return torch.zeros_like(seen, dtype=inputs.dtype).masked_fill(~seen, torch.finfo(inputs.dtype).min)
+
+
+@contextmanager
+def _without_dropout(encoder: Any) -> Iterator[None]:
+    """Compute as the library's decoder does. Gradient checkpointing asks for the same mode, and is off here too."""
+    training = encoder.training
+    encoder.eval()
+    try:
+        yield
+    finally:
+        encoder.train(training)
