@@ -131,6 +131,16 @@ def test_padding_on_the_left_gives_the_same_decoder(family: str, tmp_path: Path)
     torch.testing.assert_close(states[0], states[1])
 
 
+def test_the_decoder_computes_without_dropout_and_the_encoder_keeps_its_own(tmp_path: Path) -> None:
+    loss = TSDAELoss(load(make("distilbert", tmp_path))).train()
+    texts = features(loss.encoder, make_sentences(4))
+    embedding = torch.randn(4, 32)
+    first, again = (loss.decoder(embedding, texts["input_ids"], texts["attention_mask"])[0] for _ in range(2))
+    assert torch.equal(first, again)
+    noisy, other = (loss.encoder(dict(texts))["sentence_embedding"] for _ in range(2))
+    assert not torch.equal(noisy, other)
+
+
 def test_auto_takes_cross_attention_where_the_family_has_it(tmp_path: Path) -> None:
     kinds = {family: type(TSDAELoss(load(make(family, tmp_path / family))).decoder) for family in ("bert", "mpnet")}
     assert kinds == {"bert": CrossAttentionDecoder, "mpnet": PrefixDecoder}
@@ -161,7 +171,7 @@ def test_the_shared_gradient_of_the_token_embeddings_is_that_of_plain_autograd(t
 
 def test_a_family_that_does_not_honour_the_mask_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load(make("distilbert", tmp_path))
-    monkeypatch.setattr("tsdae_kit.denoising.prefix._causal", lambda encoder, known, inputs: None)
+    monkeypatch.setattr("tsdae_kit.denoising.prefix._causal", lambda encoder, inputs: None)
     with pytest.raises(KitError, match=r"'distilbert' cannot decode from a prefix \(a token sees those behind it"):
         TSDAELoss(model)
 

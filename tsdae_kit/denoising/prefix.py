@@ -64,15 +64,15 @@ class PrefixDecoder(nn.Module):
             mask: 1 for a token, 0 for padding, (batch, tokens).
         """
         (encoder,) = self._shared
-        mask, order = mask.sort(dim=1, descending=True, stable=True)  # padding to the right
+        # Padding goes to the right, where causal attention never sees it
+        mask, order = mask.sort(dim=1, descending=True, stable=True)
         ids, real = ids.gather(1, order), mask.bool()
         table = encoder.get_input_embeddings()
         prefix = self.into(embedding)[:, None]
         tokens = table(ids[:, :-1])
         inputs = torch.cat([prefix.to(tokens.dtype), tokens], dim=1)  # (batch, tokens, inner)
-        known = torch.cat([torch.ones_like(real[:, :1]), real[:, :-1]], dim=1)
         with _without_dropout(encoder):
-            hidden = _run(encoder, inputs, known)
+            hidden = _run(encoder, inputs)
         return self.transform(hidden[real]), ids[real]
 
     def _try(self, encoder: PreTrainedModel) -> None:
@@ -100,21 +100,21 @@ def _cannot(family: str, reason: str) -> KitError:
     return KitError(f"The model family {family!r} cannot decode from a prefix ({reason}). Take another encoder.")
 
 
-def _run(encoder: Any, inputs: Tensor, known: Tensor) -> Tensor:
-    """Return the last hidden states under causal attention to what is known, (batch, tokens, hidden)."""
-    mask = _causal(encoder, known, inputs)
-    if encoder.config.model_type == "deberta-v2":  # multiplies its embeddings by the mask, which must be 2-D there
-        return cast("Tensor", encoder.encoder(encoder.embeddings(inputs_embeds=inputs, mask=known), mask == 0)[0])
+def _run(encoder: Any, inputs: Tensor) -> Tensor:
+    """Return the last hidden states under causal attention, (batch, tokens, hidden)."""
+    mask = _causal(encoder, inputs)
+    if encoder.config.model_type == "deberta-v2":  # would multiply its embeddings by the mask
+        return cast("Tensor", encoder.encoder(encoder.embeddings(inputs_embeds=inputs), mask == 0)[0])
     options = {"use_cache": False} if "use_cache" in inspect.signature(encoder.forward).parameters else {}
     return cast("Tensor", encoder(inputs_embeds=inputs, attention_mask=mask, **options)[0])
 
 
-def _causal(encoder: PreTrainedModel, known: Tensor, inputs: Tensor) -> Tensor:
-    """Return the 4-D mask: boolean, or what eager attention adds to its scores."""
-    size = known.shape[1]
-    seen = torch.ones(size, size, dtype=torch.bool, device=known.device).tril() & known[:, None, None]
+def _causal(encoder: PreTrainedModel, inputs: Tensor) -> Tensor:
+    """Return the 4-D mask, (batch, 1, tokens, tokens): boolean, or what eager attention adds to its scores."""
+    batch, size = inputs.shape[:2]
+    seen = torch.ones(size, size, dtype=torch.bool, device=inputs.device).tril().expand(batch, 1, size, size)
     if encoder.config._attn_implementation == "sdpa":
-        return seen  # (batch, 1, tokens, tokens)
+        return seen
     return torch.zeros_like(seen, dtype=inputs.dtype).masked_fill(~seen, torch.finfo(inputs.dtype).min)
 
 
