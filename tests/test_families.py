@@ -15,6 +15,7 @@ from sentence_transformers.sentence_transformer.modules import Dense, Pooling, T
 from tests.tiny import SHORT, make_sentences, make_tokenizer, weights
 from tsdae_kit import TSDAELoss, adapt
 from tsdae_kit.denoising.decoder import CrossAttentionDecoder
+from tsdae_kit.denoising.heads import make_head
 from tsdae_kit.denoising.prefix import PrefixDecoder
 from tsdae_kit.settings import KitError
 from tsdae_kit.training.progress import Progress
@@ -43,6 +44,7 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "qwen3": lambda: tf.Qwen3Config(**SIZE, **WORDS),
     "gemma3_text": lambda: tf.Gemma3TextConfig(**SIZE, **WORDS),
     "llama": lambda: tf.LlamaConfig(**SIZE, **WORDS),
+    "t5": lambda: tf.T5Config(vocab_size=64, d_model=32, d_kv=16, d_ff=48, num_layers=2, num_heads=2),
 }
 GIVEN = SHORT | {"max_steps": 10, "save_steps": 3, "logging_steps": 5, "eval_steps": 100, "device": "cpu",
                  "decoder_warmup_steps": 2}  # fmt: skip
@@ -50,7 +52,9 @@ GIVEN = SHORT | {"max_steps": 10, "save_steps": 3, "logging_steps": 5, "eval_ste
 
 def make(family: str, folder: Path, side: str = "right", pooling: str = "mean", dense: int = 0) -> Path:
     torch.manual_seed(0)
-    tf.AutoModel.from_config(CONFIGS[family]()).save_pretrained(folder / "transformer")
+    config = CONFIGS[family]()
+    model = tf.T5EncoderModel(config) if family == "t5" else tf.AutoModel.from_config(config)
+    model.save_pretrained(folder / "transformer")
     make_tokenizer(side).save_pretrained(folder / "transformer")
     modules: list[Any] = [Transformer(str(folder / "transformer")), Pooling(32, pooling)]
     if dense:
@@ -115,6 +119,35 @@ def test_the_decoder_is_causal_and_every_row_s_embedding_gets_a_gradient(
     assert differing.nonzero().flatten().tolist() == [place + 1]
 
 
+WITH_A_HEAD = [family for family in CONFIGS if family not in ("gpt2", "qwen3", "gemma3_text", "llama", "t5")]
+
+
+@pytest.mark.parametrize("family", WITH_A_HEAD)
+def test_a_masked_language_model_s_head_is_used_as_the_family_computes_it(family: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    lm = tf.AutoModelForMaskedLM.from_config(CONFIGS[family]()).eval()
+    with torch.no_grad():
+        for parameter in lm.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    lm.save_pretrained(tmp_path)
+    head = make_head(tf.AutoModel.from_pretrained(tmp_path)).eval()
+    assert not head.is_new
+    ids = torch.randint(5, 40, (3, 7))
+    states = tf.AutoModel.from_pretrained(tmp_path).eval()(input_ids=ids)[0].flatten(0, 1)
+    logits = torch.nn.functional.linear(head(states), head.output.weight, head.output.bias)
+    torch.testing.assert_close(logits, lm(input_ids=ids).logits.flatten(0, 1))
+
+
+@pytest.mark.parametrize("family", ["distilbert", "eurobert", "qwen3", "t5"])  # of four kinds of heads
+def test_an_encoder_without_a_head_gets_one_over_its_token_embeddings(family: str, tmp_path: Path) -> None:
+    encoder = load(make(family, tmp_path)).transformers_model
+    head = make_head(encoder)
+    table = encoder.get_input_embeddings().weight
+    assert torch.equal(head.output.weight, table)
+    assert (head.output.weight is table) == (family != "eurobert")  # whose configuration does not tie them
+    assert head.is_new == (family != "qwen3" or not encoder.config.tie_word_embeddings)
+
+
 @pytest.mark.parametrize("family", ["bert", "distilbert", "qwen3"])
 def test_padding_on_the_left_gives_the_same_decoder(family: str, tmp_path: Path) -> None:
     """Upstream masks by the first column: rows that are padded on the left get no gradient."""
@@ -165,7 +198,8 @@ def test_the_shared_gradient_of_the_token_embeddings_is_that_of_plain_autograd(t
     table.grad = None
     embedding = loss.encoder(dict(texts))["sentence_embedding"]
     states, wanted = loss.decoder(embedding, texts["input_ids"], texts["attention_mask"])
-    torch.nn.functional.cross_entropy(loss.decoder.output(states), wanted).backward()
+    logits = torch.nn.functional.linear(states, table, loss.decoder.output.bias)
+    torch.nn.functional.cross_entropy(logits, wanted).backward()
     torch.testing.assert_close(found, table.grad, rtol=1e-4, atol=1e-6)
 
 

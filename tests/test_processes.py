@@ -106,6 +106,17 @@ def test_two_processes_follow_one_with_the_double_batch(
         torch.testing.assert_close(both[name], tensor, rtol=1e-3, atol=2e-5, msg=name)
 
 
+def test_two_processes_with_a_prefix_decoder_follow_one_too(still: Path, tiny_data: Path, tmp_path: Path) -> None:
+    given = {"data": tiny_data, "model": str(still), "decoder": "prefix", "device": "cpu"}
+    assert codes(start_two({**TWO, **given, "output": tmp_path / "two"}, tmp_path / "digests")) == [0, 0]
+    first, second = ((tmp_path / "digests" / number).read_text().split() for number in "01")
+    assert first == second
+    train.adapt(**SHORT, **given, output=tmp_path / "one")
+    one, both = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name, tensor in one.items():
+        torch.testing.assert_close(both[name], tensor, rtol=1e-3, atol=2e-5, msg=name)
+
+
 def test_killed_processes_resume_to_the_bit_and_another_number_is_refused(
     two: Path, still: Path, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,9 +2,9 @@
 
 Each stage is one function: :func:`prepare_corpus`, :func:`adapt`, :func:`fine_tune`,
 :func:`score_models`. The pieces are public too:
-:class:`Noise` and :class:`NoiseTransform`, :class:`TSDAELoss`, :class:`LengthGroupedBatchSampler` and
-:class:`ResumableTrainer` work with the library's own classes around them. Names are imported when they
-are first used, so that ``import tsdae_kit`` costs nothing.
+:class:`Noise` and :class:`NoiseTransform`, :class:`TSDAELoss` and :func:`probe_signal`,
+:class:`LengthGroupedBatchSampler` and :class:`ResumableTrainer` work with the library's own classes
+around them. Names are imported when they are first used, so that ``import tsdae_kit`` costs nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tsdae_kit.denoising.loss import TSDAELoss
+    from tsdae_kit.denoising.probe import probe_signal
     from tsdae_kit.evaluate import score_models
     from tsdae_kit.finetune import fine_tune
     from tsdae_kit.prepare import prepare_corpus
@@ -36,6 +37,7 @@ _HOMES = {
     "fine_tune": "finetune",
     "load_pairs": "text.pairs",
     "prepare_corpus": "prepare",
+    "probe_signal": "denoising.probe",
     "score_models": "evaluate",
 }
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "fine_tune",
     "load_pairs",
     "prepare_corpus",
+    "probe_signal",
     "score_models",
 ]
 

@@ -97,7 +97,7 @@ def _score_all(settings: EvaluateSettings, groups: Sequence[Sequence[Task]]) -> 
     for name in settings.models:
         if name == NAME:
             check_bm25()
-        encoders[name] = None if name == NAME else load_encoder(name, choose_device("cpu"))
+        encoders[name] = None if name == NAME else load_encoder(name, choose_device("cpu"), settings.trust_remote_code)
     scored: dict[tuple[str, str], Samples] = {}
     for name, encoder in encoders.items():
         if encoder is None:

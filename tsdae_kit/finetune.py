@@ -69,7 +69,7 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
         return next(iter(made.values())) if len(made) == 1 else nn.ModuleDict(made)
 
     def make_arguments(
-        self, settings: FineTuneSettings, device: str, evaluates: bool, steps: int
+        self, settings: FineTuneSettings, encoder: SentenceTransformer, evaluates: bool, steps: int
     ) -> SentenceTransformerTrainingArguments:
         """Return the arguments: a rate that rises and falls, and no text twice in a batch."""
         from sentence_transformers.base.sampler import BatchSamplers
@@ -78,7 +78,7 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
 
         stage = {"lr_scheduler_type": "linear", "warmup_steps": WARMUP, "batch_sampler": BatchSamplers.NO_DUPLICATES}
         # How many batches without duplicates there are shows only at the end: the steps decide.
-        return training_arguments(replace(settings, max_steps=steps), device, evaluates, stage)
+        return training_arguments(replace(settings, max_steps=steps), encoder.device.type, evaluates, stage)
 
     def introduce(self, settings: FineTuneSettings, data: LabelledPairs, loss: nn.Module, steps: int) -> None:
         """Say what each file is trained with."""

@@ -55,8 +55,8 @@ def _prepare(settings: PrepareSettings) -> Path:
     started = time.monotonic()
     with ExitStack() as stack:
         noise = Noise(
-            settings.deletion_ratio, settings.words, settings.seed, settings.noise, read_words(settings.protect),
-            mask_token=settings.mask_token,
+            settings.deletion_ratio, settings.words, settings.seed, settings.noise,
+            read_words(settings.protect, "--protect"), mask_token=settings.mask_token,
         )  # fmt: skip
         paths = find_files([stack.enter_context(as_file(name)) for name in settings.files])
         fingerprint = _fingerprint(settings, noise, content_digest(paths))

@@ -59,6 +59,8 @@ WordUnit = Literal["auto", "unicode", "nltk", "characters"]
 _BASE_MODEL = "all-MiniLM-L6-v2"
 DecoderKind = Literal["auto", "cross-attention", "prefix"]
 ScratchSize = Literal["tiny", "mini", "small"]
+SCRATCH = "scratch"
+_TRUST_HELP = "run the code that comes with the model, which may be anyone's"
 _DEVICE_HELP = "cpu, cuda, mps (default: the best there is)"
 
 
@@ -149,7 +151,10 @@ class RunSettings:
     batch_size: int = option(32, "sentences (or pairs) a step and process")
     gradient_accumulation_steps: int = option(1, "batches gathered for one step")
     learning_rate: float | None = option(
-        None, "learning rate of the encoder (default: 1e-5; from scratch, the decoder's)"
+        None, "learning rate of the encoder (default: 1e-5; of adapters and from scratch, the decoder's)"
+    )
+    lora_rank: int | None = option(
+        None, "train low-rank adapters of this rank beside the encoder's frozen weights; final/ is merged"
     )
     max_length: int | None = option(None, "tokens at which sentences are cut in training (default: the model's)")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
@@ -162,6 +167,7 @@ class RunSettings:
     workers: int = option(0, "processes that make batches", may_change=True)
     seed: int = option(42, "decides the order of the data, dropout and new weights")
     device: str | None = option(None, _DEVICE_HELP)
+    trust_remote_code: bool = option(False, _TRUST_HELP, may_change=True)
     on_save_error: Literal["continue", "stop"] = option(
         "continue", "when a checkpoint cannot be saved: go on with a warning, or stop", may_change=True
     )
@@ -189,7 +195,7 @@ class RunSettings:
         if self.resume and self.overwrite:
             found.append("--resume and --overwrite contradict each other: give one")
         positive = ("epochs", "max_steps", "batch_size", "gradient_accumulation_steps", "learning_rate", "max_length",
-                    "decoder_learning_rate", "save_steps", "save_total_limit", "eval_steps",
+                    "lora_rank", "decoder_learning_rate", "save_steps", "save_total_limit", "eval_steps",
                     "logging_steps")  # fmt: skip
         numbers = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         found += [
@@ -213,6 +219,7 @@ class TrainSettings(RunSettings):
 
     model: str = option(_BASE_MODEL, "the base model: a folder, a hub name, or scratch for a small new one")
     scratch_size: ScratchSize = option("mini", "from scratch: 2 layers of 128, 4 of 256, or 4 of 512")
+    add_words: Path | None = option(None, "a file of words, one a line, that become tokens of their own")
     data: Path = option(Path("data/prepared"), "a folder written by tsdae_kit.prepare", may_change=True)
     decoder: DecoderKind = option("auto", "what rebuilds the sentence (auto: cross-attention where the family has it)")
     decoder_learning_rate: float = option(3e-4, "learning rate of the decoder's own weights")
@@ -231,6 +238,15 @@ class TrainSettings(RunSettings):
     def sources(self) -> tuple[Path, ...]:
         """The prepared data."""
         return (self.data,)
+
+    def problems(self) -> list[str]:
+        """Return every contradiction between the settings, as sentences."""
+        found = super().problems()
+        if self.lora_rank and self.model == SCRATCH:
+            found.append(f"--lora-rank would freeze the random weights of --model {SCRATCH}: leave it out")
+        if self.lora_rank and self.add_words:
+            found.append("--lora-rank freezes the rows of --add-words: give one, or add the words in a run before")
+        return found
 
 
 Objective = Literal["auto", "multiple-negatives", "cosent", "contrastive", "softmax"]
@@ -275,6 +291,7 @@ class EvaluateSettings:
     output: Path = option(Path("scores.json"), "the file to write")
     batch_size: int = option(32, "texts encoded at once")
     device: str | None = option(None, _DEVICE_HELP)
+    trust_remote_code: bool = option(False, _TRUST_HELP)
 
     def problems(self) -> list[str]:
         """Return every contradiction between the settings, as sentences."""

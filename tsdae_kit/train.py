@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tsdae_kit.settings import KitError, NoGain, TrainSettings, parse_arguments, run_command
+from tsdae_kit.settings import SCRATCH, KitError, NoGain, TrainSettings, parse_arguments, run_command
 from tsdae_kit.training.runs import FINAL
 from tsdae_kit.training.session import TrainingStage, run_stage, sentences_per_step
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tsdae_kit.text.pairs import PreparedCorpus
 
 logger = logging.getLogger("tsdae_kit")
-SCRATCH = "scratch"
+PROBED = 4  # sentences
 FINISHED_RATE = 1e-5  # of an encoder that knows something already
 LONGEST_WARMUP = 200  # steps of the decoder alone; measured in results/README.md
 
@@ -69,9 +69,24 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         return goals
 
     def load_encoder(self, settings: TrainSettings, data: PreparedCorpus, device: torch.device) -> SentenceTransformer:
-        """Return the base model, or a new one with a tokenizer learned from the corpus."""
-        if settings.model != SCRATCH:
-            return super().load_encoder(settings, data, device)
+        """Return the base model, or a new one with a tokenizer learned from the corpus; with the words added."""
+        if settings.model == SCRATCH:
+            encoder = self._make_encoder(settings, data)
+            encoder.to(device)
+        else:
+            encoder = super().load_encoder(settings, data, device)
+        if settings.add_words:
+            from tsdae_kit.text.words import read_words
+            from tsdae_kit.training.vocabulary import add_words
+
+            words = read_words(settings.add_words, "--add-words")
+            added = add_words(encoder, words)
+            logger.info(
+                "%s: %d words became tokens, %d were tokens already.", settings.add_words, added, len(words) - added
+            )
+        return encoder
+
+    def _make_encoder(self, settings: TrainSettings, data: PreparedCorpus) -> SentenceTransformer:
         from tsdae_kit.text.words import SPACELESS
         from tsdae_kit.training.scratch import make_encoder
 
@@ -80,9 +95,7 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         def texts() -> Iterator[str]:
             return (text for batch in data.train.iter(1000) for text in batch["clean"])
 
-        encoder = make_encoder(texts, settings.scratch_size, settings.seed, f"[{SPACELESS}]")
-        encoder.to(device)
-        return encoder
+        return make_encoder(texts, settings.scratch_size, settings.seed, f"[{SPACELESS}]")
 
     def resolve(self, settings: TrainSettings, steps: int) -> TrainSettings:
         """Fill in the length of the warm-up and the encoder's rate; a new encoder has nothing to tear down."""
@@ -90,7 +103,7 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         if warmup is None:
             warmup = 0 if new else min(LONGEST_WARMUP, steps // 5)
         if rate is None:
-            rate = settings.decoder_learning_rate if new else FINISHED_RATE
+            rate = settings.decoder_learning_rate if new or settings.lora_rank else FINISHED_RATE
         if warmup >= steps:
             raise KitError(
                 f"--decoder-warmup-steps {warmup} leaves the encoder none of {steps} steps. Train longer, or lower it."
@@ -98,33 +111,44 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         return replace(settings, decoder_warmup_steps=warmup, learning_rate=rate)
 
     def make_loss(self, settings: TrainSettings, encoder: SentenceTransformer, data: PreparedCorpus) -> nn.Module:
-        """Return the denoising loss, with its decoder."""
+        """Return the denoising loss, with its decoder, once it has been seen to teach the encoder something."""
         from tsdae_kit.denoising.loss import TSDAELoss
+        from tsdae_kit.denoising.probe import probe_signal
 
-        return TSDAELoss(encoder, decoder=settings.decoder)
+        loss = TSDAELoss(encoder, decoder=settings.decoder)
+        first = data.train[:PROBED]
+        probe_signal(loss, encoder, first["noisy"], first["clean"])
+        return loss
 
     def make_arguments(
-        self, settings: TrainSettings, device: str, evaluates: bool, steps: int
+        self, settings: TrainSettings, encoder: SentenceTransformer, evaluates: bool, steps: int
     ) -> SentenceTransformerTrainingArguments:
-        """Return the arguments: the paper's constant rate, the decoder's own."""
+        """Return the arguments: the paper's constant rate, the decoder's own; the prompt the encoder is used with."""
         from tsdae_kit.training.arguments import training_arguments
+
+        prompt = encoder.prompts.get(encoder.default_prompt_name or "")
 
         # A constant rate also makes a run that is extended equal to a longer one.
         defaults = {
             "lr_scheduler_type": "constant",
             "learning_rate_mapping": {r"^decoder\.": settings.decoder_learning_rate},
+            "prompts": {"noisy": prompt} if prompt else None,
         }
-        return training_arguments(settings, device, evaluates, defaults)
+        return training_arguments(settings, encoder.device.type, evaluates, defaults)
 
     def introduce(self, settings: TrainSettings, data: PreparedCorpus, loss: nn.Module, steps: int) -> None:
         """Say the sizes of model and data."""
         from tsdae_kit.training.space import count_weights
 
-        encoder, everything = count_weights(loss.encoder), count_weights(loss)  # type: ignore[arg-type]
+        encoder: Any = loss.encoder
+        decoder: Any = loss.decoder
         logger.info(
-            "Encoder %.1f million weights; the decoder adds %.1f million of its own, needed only for training.",
-            encoder / 1e6,
-            (everything - encoder) / 1e6,
+            "Encoder %.1f million weights, of which %.1f million learn; the decoder adds %.1f million of its own, "
+            "needed only for training%s.",
+            count_weights(encoder) / 1e6,
+            count_weights(encoder, learning=True) / 1e6,
+            (count_weights(loss) - count_weights(encoder)) / 1e6,
+            "" if decoder.head_is_new else ", and takes the base model's head",
         )
         logger.info(
             "%s sentences to train on, %s held out; %s steps of %d sentences, the encoder frozen in the first %d.",

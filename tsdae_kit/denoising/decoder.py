@@ -8,7 +8,6 @@ encoder's parameters are the ones that stay, and the checkpoint is read only for
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-from tsdae_kit.console import quiet_frameworks
+from tsdae_kit.denoising.heads import OutputLayer, load_language_model
 from tsdae_kit.settings import KitError
 
 
@@ -25,6 +24,7 @@ class CrossAttentionDecoder(nn.Module):
 
     Attributes:
         lm: The causal language model. Its own weights are the cross-attention and the head.
+        head_is_new: Whether the head begins with random weights.
     """
 
     def __init__(self, encoder: PreTrainedModel, tied: bool) -> None:
@@ -38,7 +38,8 @@ class CrossAttentionDecoder(nn.Module):
             KitError: If the encoder's family has no decoder with cross-attention.
         """
         super().__init__()
-        self.lm: Any = _make_language_model(encoder, tied)
+        self.lm: Any
+        self.lm, self.head_is_new = _make_language_model(encoder, tied)
         self.width: int = self.lm.config.hidden_size
 
     @property
@@ -65,18 +66,6 @@ class CrossAttentionDecoder(nn.Module):
             if name != self.lm.base_model_prefix:
                 states = part(states)  # the head: everything behind the base model
         return states, ids[:, 1:][real]
-
-
-class _OutputLayer(nn.Linear):
-    """A head's last layer that hands on what it gets: its product is computed in the loss, piece by piece."""
-
-    def __init__(self, layer: nn.Linear) -> None:
-        nn.Module.__init__(self)
-        self.in_features, self.out_features = layer.in_features, layer.out_features
-        self.weight, self.bias = layer.weight, layer.bias
-
-    def forward(self, input: Tensor) -> Tensor:
-        return input
 
 
 class _SingleSourceAttention(nn.Module):
@@ -108,13 +97,13 @@ def has_cross_attention(encoder: PreTrainedModel) -> bool:
     return any("cross" in name for name, _ in lm.base_model.named_modules())
 
 
-def _make_language_model(encoder: PreTrainedModel, tied: bool) -> PreTrainedModel:
+def _make_language_model(encoder: PreTrainedModel, tied: bool) -> tuple[PreTrainedModel, bool]:
     config = copy.deepcopy(encoder.config)
     config.is_decoder = True
     config.add_cross_attention = True
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise _no_decoder(config)
-    lm = _load_or_make(config)
+    lm, head_is_new = load_language_model(AutoModelForCausalLM, config)
     lm.to(device=encoder.device, dtype=encoder.dtype)  # type: ignore[call-arg]
     base: Any = lm.base_model
     if not any("cross" in name for name, _ in base.named_modules()):
@@ -122,37 +111,30 @@ def _make_language_model(encoder: PreTrainedModel, tied: bool) -> PreTrainedMode
     output: Any = lm.get_output_embeddings()
     head_is_tied = output.weight is base.get_input_embeddings().weight
     for name, parameter in encoder.named_parameters():
-        _set_parameter(base, name, parameter if tied else nn.Parameter(parameter.detach().clone()))
+        _set(base, name, parameter if tied else nn.Parameter(parameter.detach().clone()))
+    for name, module in encoder.named_modules():
+        if hasattr(module, "base_layer"):  # with an adapter around it
+            _set(base, name, module if tied else copy.deepcopy(module))
     if head_is_tied:
         output.weight = base.get_input_embeddings().weight
-    lm.set_output_embeddings(_OutputLayer(output))
+    lm.set_output_embeddings(OutputLayer(output))
     for _, module in list(base.named_modules()):
         if all(hasattr(getattr(module, "self", None), name) for name in ("query", "key", "value")) and getattr(
             module, "is_cross_attention", False
         ):
             module.self = _SingleSourceAttention(module.self)
-    return lm
+    return lm, head_is_new
 
 
-def _load_or_make(config: PretrainedConfig) -> PreTrainedModel:
-    """Return a decoder with the checkpoint's masked-LM head if it has one, else a new head."""
-    source = getattr(config, "_name_or_path", "")
-    if source and Path(source).is_dir() and any(Path(source).glob("*.safetensors")):
-        with quiet_frameworks():  # the load report calls every weight that training is about to make missing
-            decoder = AutoModelForCausalLM.from_pretrained(source, config=config, ignore_mismatched_sizes=True)
-    else:
-        decoder = AutoModelForCausalLM.from_config(config)
-    return cast("PreTrainedModel", decoder)
-
-
-def _set_parameter(base: nn.Module, name: str, parameter: nn.Parameter) -> None:
+def _set(base: nn.Module, name: str, part: nn.Parameter | nn.Module) -> None:
+    """Put an encoder's parameter or module into the decoder's place of that name."""
     path, _, attribute = name.rpartition(".")
     try:
         owner = base.get_submodule(path)
     except AttributeError:
         return  # a part that only the encoder has, such as BERT's pooler
     if hasattr(owner, attribute):
-        setattr(owner, attribute, parameter)
+        setattr(owner, attribute, part)
 
 
 def _no_decoder(config: PretrainedConfig) -> KitError:

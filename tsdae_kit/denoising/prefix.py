@@ -1,9 +1,10 @@
 """The encoder decodes itself: the sentence embedding is the first position, the clean tokens stand behind it.
 
 For families without a decoder that has cross-attention. Attention is causal through a 4-D mask, no
-weights exist twice, and only a small head is new. What this costs: the encoder's own layers carry both
-tasks. Whether a family's public ``forward`` honours mask and embeddings is tried on random tokens when
-the decoder is made: some run, with a finite loss, and send no gradient to the embedding.
+weights exist twice, and only the map into that position, and a head where the checkpoint has none, are
+new. What this costs: the encoder's own layers carry both tasks. Whether a family's public ``forward``
+honours mask and embeddings is tried on random tokens when the decoder is made: some run, with a finite
+loss, and send no gradient to the embedding.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from tsdae_kit.denoising.heads import make_head
 from tsdae_kit.settings import KitError
 
 _TRIAL = 6  # tokens
@@ -26,8 +28,9 @@ class PrefixDecoder(nn.Module):
     """The encoder's transformer, causal, behind the sentence embedding, with a head over its token embeddings.
 
     Attributes:
-        width: Of the sentence embedding; one of another width than the token embeddings is mapped to it.
-        output: The head's last layer; its weight is that of the token embeddings.
+        width: Of the sentence embedding.
+        into: From the sentence embedding to the first position; of equal width it begins as the identity.
+        head: From hidden states to what the output layer gets.
     """
 
     def __init__(self, encoder: PreTrainedModel, width: int) -> None:
@@ -44,14 +47,23 @@ class PrefixDecoder(nn.Module):
         self._shared = (encoder,)  # in a tuple, so that its weights belong to the encoder alone
         self.width = width
         table = cast("nn.Embedding", encoder.get_input_embeddings())
-        inner, outer = table.embedding_dim, encoder.config.get_text_config().hidden_size
-        self.into: nn.Module = nn.Identity() if width == inner else nn.Linear(width, inner)
-        self.transform = nn.Sequential(nn.Linear(outer, inner), nn.GELU(), nn.LayerNorm(inner))
-        self.output = nn.Linear(inner, table.num_embeddings)
-        nn.init.zeros_(self.output.bias)
+        self.into = nn.Linear(width, table.embedding_dim)
+        if width == table.embedding_dim:
+            nn.init.eye_(self.into.weight)
+            nn.init.zeros_(self.into.bias)
+        self.head = make_head(encoder)
         self.to(device=encoder.device, dtype=encoder.dtype)
-        self.output.weight = table.weight
         self._try(encoder)
+
+    @property
+    def output(self) -> nn.Linear:
+        """The head's last layer, with weight (vocabulary, inner); the loss computes it."""
+        return self.head.output
+
+    @property
+    def head_is_new(self) -> bool:
+        """Whether the head begins with random weights."""
+        return self.head.is_new
 
     def forward(self, embedding: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the output layer gets, (predictions, inner), and the token ids to predict, (predictions,).
@@ -73,7 +85,7 @@ class PrefixDecoder(nn.Module):
         inputs = torch.cat([prefix.to(tokens.dtype), tokens], dim=1)  # (batch, tokens, inner)
         with _without_dropout(encoder):
             hidden = _run(encoder, inputs)
-        return self.transform(hidden[real]), ids[real]
+        return self.head(hidden[real]), ids[real]
 
     def _try(self, encoder: PreTrainedModel) -> None:
         """Refuse a family that does not decode from the embedding, or sees what comes after a token."""

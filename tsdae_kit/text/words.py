@@ -90,8 +90,12 @@ def common_words(texts: Iterable[str], unit: WordUnit) -> tuple[str, ...]:
     return tuple(word for word, _ in sorted(found.items(), key=lambda entry: (-entry[1], entry[0]))[:2000])
 
 
-def read_words(path: Path | None) -> tuple[str, ...]:
-    """Return the lines of the file of --protect.
+def read_words(path: Path | None, option: str) -> tuple[str, ...]:
+    """Return a file's lines, sorted, each once.
+
+    Args:
+        path: The file; there are no words without one.
+        option: The flag that named it, for the error.
 
     Raises:
         KitError: If it cannot be read.
@@ -101,5 +105,5 @@ def read_words(path: Path | None) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise KitError(f"--protect {path} cannot be read ({error}). Give a UTF-8 file, a word a line.") from error
+        raise KitError(f"{option} {path} cannot be read ({error}). Give a UTF-8 file, a word a line.") from error
     return tuple(sorted({line.strip() for line in lines if line.strip()}))

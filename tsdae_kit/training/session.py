@@ -82,10 +82,13 @@ class TrainingStage(ABC, Generic[Settings, Data]):
         return []
 
     def load_encoder(self, settings: Settings, data: Data, device: torch.device) -> SentenceTransformer:
-        """Return the model to start from."""
+        """Return the model to start from, without adapters."""
+        from tsdae_kit.training.adapters import merge_adapters
         from tsdae_kit.training.models import load_encoder
 
-        return load_encoder(settings.model, device)
+        encoder = load_encoder(settings.model, device, settings.trust_remote_code)
+        merge_adapters(encoder)
+        return encoder
 
     def resolve(self, settings: Settings, steps: int) -> Settings:
         """Return the settings with what depends on the run's length filled in."""
@@ -97,7 +100,7 @@ class TrainingStage(ABC, Generic[Settings, Data]):
 
     @abstractmethod
     def make_arguments(
-        self, settings: Settings, device: str, evaluates: bool, steps: int
+        self, settings: Settings, encoder: SentenceTransformer, evaluates: bool, steps: int
     ) -> SentenceTransformerTrainingArguments:
         """Return the library's training arguments."""
 
@@ -165,6 +168,7 @@ def _train(
 ) -> Path:
     import torch
 
+    from tsdae_kit.training.adapters import train_adapters
     from tsdae_kit.training.checkpoints import step_of
     from tsdae_kit.training.models import choose_device, load_encoder
     from tsdae_kit.training.progress import Progress
@@ -175,12 +179,20 @@ def _train(
     goals = stage.read_goals(run.settings, data)
     _check_goals(run, goals)
     device = choose_device(run.settings.device)
-    encoder = load_encoder(str(checkpoint), device) if checkpoint else stage.load_encoder(run.settings, data, device)
+
+    def load(saved: Path | None) -> SentenceTransformer:
+        if saved:
+            return load_encoder(str(saved), device, run.settings.trust_remote_code)
+        return stage.load_encoder(run.settings, data, device)
+
+    encoder = load(checkpoint)
     encoder.float()  # weights stored in half precision are trained in full
     settings = stage.resolve(_resolve(run.settings, encoder), steps)
-    torch.manual_seed(settings.seed)  # the loss's new weights
+    torch.manual_seed(settings.seed)  # new weights
+    if settings.lora_rank:
+        train_adapters(encoder, settings.lora_rank)
     loss = stage.make_loss(settings, encoder, data)
-    arguments = stage.make_arguments(settings, encoder.device.type, data.held_out_size > 0, steps)
+    arguments = stage.make_arguments(settings, encoder, data.held_out_size > 0, steps)
     if arguments.n_gpu > 1:
         raise KitError(f"{arguments.n_gpu} GPUs are visible, and one can be used. Set CUDA_VISIBLE_DEVICES=0.")
     processes.from_first(lambda: check_space(settings, encoder, loss))
@@ -207,11 +219,7 @@ def _train(
         )
         _run_trainer(trainer, progress, checkpoint)
     encoder.max_seq_length = record["max_length"]  # the base model's: a shorter one was for training only
-    best = processes.from_first(
-        lambda: _finish(
-            settings, record, encoder, steps, selection, lambda: stage.load_encoder(run.settings, data, device)
-        )
-    )
+    best = processes.from_first(lambda: _finish(settings, record, encoder, steps, selection, load))
     _conclude(run.folder / FINAL, steps, progress, time.monotonic() - started)
     if selection:
         base = f"{selection.scores[0]:.2f}" if 0 in selection.scores else "unknown"
@@ -277,14 +285,14 @@ def _finish(
     encoder: SentenceTransformer,
     steps: int,
     selection: Selection | None,
-    load_base: Callable[[], SentenceTransformer],
+    load: Callable[[Path | None], SentenceTransformer],
 ) -> int:
     """Write the final model, of the best step if there are scores; return its step."""
     from tsdae_kit.training.selection import choose_model
 
     best = steps
     if selection:
-        encoder, best = choose_model(selection, encoder, load_base, (settings.output, record["id"]), steps)
+        encoder, best = choose_model(selection, encoder, load, (settings.output, record["id"]), steps)
         encoder.max_seq_length = record["max_length"]
     _write_final(settings.output / FINAL, encoder)
     finish_run(settings, {**record, "best_step": best}, steps)
@@ -294,6 +302,9 @@ def _finish(
 def _write_final(final: Path, encoder: SentenceTransformer) -> None:
     from safetensors import SafetensorError
 
+    from tsdae_kit.training.adapters import merge_adapters
+
+    merge_adapters(encoder)
     try:
         with new_folder(final) as folder:
             encoder.save_pretrained(str(folder))

@@ -14,9 +14,10 @@ from tsdae_kit.settings import KitError, RunSettings
 logger = logging.getLogger("tsdae_kit")
 
 
-def count_weights(*modules: nn.Module) -> int:
-    """Return the number of weights, each shared one once."""
-    return sum(p.numel() for p in {id(p): p for module in modules for p in module.parameters()}.values())
+def count_weights(*modules: nn.Module, learning: bool = False) -> int:
+    """Return the number of weights, or of those that learn, each shared one once."""
+    everything = {id(p): p for module in modules for p in module.parameters()}
+    return sum(p.numel() for p in everything.values() if p.requires_grad or not learning)
 
 
 def check_space(settings: RunSettings, encoder: SentenceTransformer, loss: nn.Module) -> None:
@@ -24,7 +25,9 @@ def check_space(settings: RunSettings, encoder: SentenceTransformer, loss: nn.Mo
     parent = next(path for path in [settings.output, *settings.output.absolute().parents] if path.is_dir())
     free = shutil.disk_usage(parent).free
     final = 4 * count_weights(encoder)
-    one = 3 * 4 * count_weights(loss, encoder)  # the weights and Adam's two moments, in float32
+    learning = count_weights(loss, encoder, learning=True)
+    saved = learning if settings.lora_rank else count_weights(loss, encoder)
+    one = 4 * (saved + 2 * learning)  # the weights and Adam's two moments, in float32
     wanted = (settings.save_total_limit + 1) * one + final
     logger.info("A checkpoint takes about %s, the whole run %s; %s are free.", *map(show_bytes, (one, wanted, free)))
     if free < one + final:

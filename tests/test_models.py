@@ -1,0 +1,168 @@
+"""Which models can be taken: whole ones with their prompts and own code; what cannot work is refused in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers as tf
+from sentence_transformers import MultiVectorEncoder, SentenceTransformer, SparseEncoder
+from sentence_transformers.base.modules import Transformer as TransformerOf
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+from sentence_transformers.sparse_encoder.modules import SpladePooling
+
+from tests.test_families import GIVEN, features, load, make
+from tests.tiny import make_sentences, make_tokenizer
+from tsdae_kit import TSDAELoss, adapt, score_models
+from tsdae_kit.settings import KitError
+from tsdae_kit.training.models import load_encoder
+from tsdae_kit.training.vocabulary import add_words
+
+CPU = torch.device("cpu")
+CODE = """
+from transformers import BertConfig, BertModel
+
+class OwnConfig(BertConfig):
+    model_type = "own"
+
+class OwnModel(BertModel):
+    config_class = OwnConfig
+"""
+
+
+@pytest.mark.parametrize("decoder", ["cross-attention", "prefix"])
+@pytest.mark.parametrize("pooling", ["cls", "max", "lasttoken", "weightedmean", "mean_sqrt_len_tokens"])
+def test_any_pooling_learns_also_behind_normalize(pooling: str, decoder: Any, tmp_path: Path) -> None:
+    model = load(make("bert", tmp_path, pooling=pooling))
+    model = SentenceTransformer(modules=[*model, Normalize()], device="cpu")
+    loss = TSDAELoss(model, decoder=decoder)
+    texts = features(model, make_sentences(6))
+    learning = [p for p in loss.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(learning, 3e-3)
+    values = []
+    for _ in range(12):
+        value = loss([dict(texts), dict(texts)])
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        values.append(float(value.detach()))
+    assert values[-1] < values[0] - 0.3
+
+
+def test_the_prompt_that_an_encoder_is_used_with_stands_before_the_noisy_text(
+    tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load(make("bert", tmp_path))
+    model.prompts = {"query": "our patient ", "document": "the doctor "}
+    model.default_prompt_name = "document"
+    model.save_pretrained(str(tmp_path / "prompted"))
+    seen = []
+    run = TSDAELoss.forward
+
+    def watch(self: TSDAELoss, both: Any, labels: Any = None) -> Any:
+        seen.append([self.encoder.tokenizer.decode(f["input_ids"][0], skip_special_tokens=True) for f in both])
+        return run(self, both, labels)
+
+    monkeypatch.setattr(TSDAELoss, "forward", watch)
+    final = adapt(**GIVEN | {"max_steps": 3}, model=str(tmp_path / "prompted"), data=tiny_data)
+    batches = seen[1:]  # behind the probe
+    assert batches
+    assert all(noisy.startswith("the doctor ") for noisy, _ in batches)
+    assert not all(clean.startswith("the doctor ") for _, clean in batches)
+    assert load(final).default_prompt_name == "document"
+
+
+def test_models_of_another_kind_are_refused_and_not_turned_into_something_else(
+    tmp_path: Path, tiny_data: Path, tiny_model: Path
+) -> None:
+    """The library would keep their transformer, and put a new mean pooling on it."""
+    tf.BertForMaskedLM(
+        tf.BertConfig(vocab_size=64, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48)
+    ).save_pretrained(tmp_path / "lm")
+    make_tokenizer().save_pretrained(tmp_path / "lm")
+    words = TransformerOf(str(tmp_path / "lm"), transformer_task="fill-mask")
+    SparseEncoder(modules=[words, SpladePooling()], device="cpu").save_pretrained(str(tmp_path / "sparse"))
+    MultiVectorEncoder(str(tmp_path / "lm"), device="cpu").save_pretrained(str(tmp_path / "many"))
+    for folder, kind in (("sparse", "SparseEncoder"), ("many", "MultiVectorEncoder")):
+        with pytest.raises(KitError, match=rf"{folder}' is a {kind}. Take one that makes one dense vector"):
+            adapt(**GIVEN, model=str(tmp_path / folder), data=tiny_data)
+    with pytest.raises(KitError, match="is a SparseEncoder"):
+        score_models(models=[str(tiny_model), str(tmp_path / "sparse")], data=[str(tiny_data)])
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A model that comes with code of its own."""
+    folder = tmp_path / "own"
+    make("bert", tmp_path)
+    shutil.copytree(tmp_path / "model", folder)
+    (folder / "modeling_own.py").write_text(CODE)
+    config = json.loads((folder / "config.json").read_text())
+    auto = {"AutoConfig": "modeling_own.OwnConfig", "AutoModel": "modeling_own.OwnModel"}
+    config |= {"model_type": "own", "architectures": ["OwnModel"], "auto_map": auto}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_a_model_s_own_code_runs_only_where_it_is_trusted_also_on_resume(
+    own: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KitError, match=r"own' comes with code of its own. Read it, then pass --trust-remote-code\.$"):
+        adapt(**GIVEN, model=str(own), data=tiny_data)
+    adapt(**GIVEN | {"max_steps": 3}, model=str(own), data=tiny_data, trust_remote_code=True)
+    final = adapt(**GIVEN | {"max_steps": 6}, model=str(own), data=tiny_data, resume=True)
+    assert type(load_encoder(str(final), CPU, trust_remote_code=True).transformers_model).__name__ == "OwnModel"
+    assert (final / "modeling_own.py").is_file()
+
+
+def test_words_become_tokens_that_begin_as_the_mean_of_their_pieces(tmp_path: Path) -> None:
+    """A wordpiece tokenizer; the library's loss would put the rows on disk back."""
+    make("bert", tmp_path)
+    pieces = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "steno",
+        "##sis",
+        "the",
+        "aortic",
+        "is",
+        ".",
+        "un",
+        "##seen",
+    ]
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    tf.BertTokenizer(vocab=str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / "transformer")
+    model = SentenceTransformer(modules=[Transformer(str(tmp_path / "transformer")), Pooling(32, "mean")], device="cpu")
+    others = ["the aortic is unseen.", "is the steno"]
+    before, table = model.encode(others), model.transformers_model.get_input_embeddings().weight.detach().clone()
+    assert add_words(model, ["stenosis", "aortic", "Stenosises", "xylem"]) == 3  # "aortic" is a token already
+    assert model.tokenizer.tokenize("The Stenosis is stenosissis.") == [
+        "the", "stenosis", "is", "steno", "##sis", "##sis", ".",
+    ]  # fmt: skip
+    assert (model.encode(others) == before).all()
+    now = model.transformers_model.get_input_embeddings().weight
+    torch.testing.assert_close(now[model.tokenizer.convert_tokens_to_ids("stenosis")], table[5:7].mean(0))
+    torch.testing.assert_close(now[model.tokenizer.convert_tokens_to_ids("xylem")], table.mean(0))  # of unknown pieces
+    model.save_pretrained(str(tmp_path / "saved"))
+    assert (load(tmp_path / "saved").encode(["stenosis"]) == model.encode(["stenosis"])).all()
+
+
+def test_a_run_takes_words_from_a_file_and_its_final_model_knows_them(
+    tmp_path: Path, tiny_data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "words.txt").write_text("nurse\nXylem\n")  # the first is a token of the tiny tokenizer
+    final = adapt(**GIVEN, model=str(make("bert", tmp_path)), data=tiny_data, add_words=tmp_path / "words.txt")
+    assert "words.txt: 1 words became tokens, 1 were tokens already." in caplog.text
+    encoder = load(final)
+    assert encoder.tokenizer.tokenize("a xylem")[1].lower() == "xylem"
+    (tmp_path / "words.txt").unlink()
+    assert adapt(resume=True, output=final.parent, data=tiny_data, max_steps=12) == final
+    with pytest.raises(KitError, match=r"--add-words .*words.txt cannot be read"):
+        adapt(**GIVEN, model=str(tmp_path / "model"), data=tiny_data, output="other", add_words=tmp_path / "words.txt")
