@@ -80,7 +80,7 @@ def make_ours(model: SentenceTransformer, texts: list[str], options: argparse.Na
         output=Path(out), max_steps=WARM + options.steps, batch_size=options.batch_size, precision=options.precision,
         save_steps=10**6, decoder_warmup_steps=0,
     )  # fmt: skip
-    arguments = Adaptation().make_arguments(settings, model.device.type, evaluates=False, steps=options.steps)
+    arguments = Adaptation().make_arguments(settings, model, evaluates=False, steps=options.steps)
     arguments.save_strategy = "no"
     dataset = Dataset.from_dict({"clean": texts}).with_transform(NoiseTransform(Noise()))
     return ResumableTrainer(model=model, args=arguments, train_dataset=dataset, loss=TSDAELoss(model))

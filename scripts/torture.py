@@ -39,6 +39,9 @@ def starts(run: Path) -> list[int]:
     return [int(step) for step in re.findall(r"Continuing from \S+, step (\d+)", text)]
 
 
+REFERENCE: Path  # the run that was left alone, which main() makes
+
+
 def kill_at_random(given: dict[str, Any], kills: int, moment: random.Random) -> str:
     """Kill a run, resume it, and again; return what was hit."""
     run, hits = given["output"], Counter[str]()

@@ -151,7 +151,7 @@ class RunSettings:
     batch_size: int = option(32, "sentences (or pairs) a step and process")
     gradient_accumulation_steps: int = option(1, "batches gathered for one step")
     learning_rate: float | None = option(
-        None, "learning rate of the encoder (default: 1e-5; of adapters and from scratch, the decoder's)"
+        None, "learning rate of the encoder (default: 1e-5; of adapters 1e-4; from scratch, the decoder's)"
     )
     lora_rank: int | None = option(
         None, "train low-rank adapters of this rank beside the encoder's frozen weights; final/ is merged"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("tsdae_kit")
 PROBED = 4  # sentences
-FINISHED_RATE = 1e-5  # of an encoder that knows something already
+FINISHED_RATE, ADAPTER_RATE = 1e-5, 1e-4  # of an encoder that knows something already; results/README.md
 LONGEST_WARMUP = 200  # steps of the decoder alone; measured in results/README.md
 
 
@@ -103,7 +103,8 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         if warmup is None:
             warmup = 0 if new else min(LONGEST_WARMUP, steps // 5)
         if rate is None:
-            rate = settings.decoder_learning_rate if new or settings.lora_rank else FINISHED_RATE
+            adapted = ADAPTER_RATE if settings.lora_rank else FINISHED_RATE
+            rate = settings.decoder_learning_rate if new else adapted
         if warmup >= steps:
             raise KitError(
                 f"--decoder-warmup-steps {warmup} leaves the encoder none of {steps} steps. Train longer, or lower it."
