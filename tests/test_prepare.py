@@ -166,6 +166,13 @@ def run_command(*argv: str, before: str = "", wait: bool = True) -> subprocess.P
     return process
 
 
+def wait_for_workers(process: subprocess.Popen[str]) -> int:
+    """Return the number of the first worker, once there is one."""
+    while not (children := Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()):
+        time.sleep(0.005)
+    return int(children[0])
+
+
 def many_lines(count: int = 20_000) -> str:
     sentences = make_sentences(400)
     return write("c.txt", [f"{sentences[i % 400]} ({i})" for i in range(count)])
@@ -195,8 +202,7 @@ def test_killed_at_any_moment_it_leaves_nothing_and_run_again_it_completes() -> 
 
 def test_ctrl_c_is_one_line_and_leaves_nothing() -> None:
     process = run_command(many_lines(), "--output", "out", "--workers", "2", wait=False)
-    while not Path(".out.partial").exists():
-        time.sleep(0.01)
+    wait_for_workers(process)  # before, among the imports, Python itself may swallow a KeyboardInterrupt
     process.send_signal(signal.SIGINT)
     shown = process.communicate()[0]
     assert (process.returncode, len(shown.splitlines())) == (130, 1), shown
@@ -205,9 +211,7 @@ def test_ctrl_c_is_one_line_and_leaves_nothing() -> None:
 
 def test_a_worker_that_dies_is_one_line() -> None:
     process = run_command(many_lines(), "--output", "out", "--workers", "2", wait=False)
-    while not (children := Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()):
-        time.sleep(0.005)
-    os.kill(int(children[0]), signal.SIGKILL)
+    os.kill(wait_for_workers(process), signal.SIGKILL)
     shown = process.communicate()[0]
     assert process.returncode == 2
     assert re.fullmatch(r".*: A worker process died .*\n", shown)
