@@ -151,7 +151,12 @@ def test_a_folder_that_is_no_prepared_data_set_is_never_replaced() -> None:
     assert Path("precious/thesis.tex").read_text() == "years of work"
 
 
-LIGHT = "from tsdae_kit.text import local, reading; local._WORTH_A_WORKER = 1; reading.CHUNK = 20_000\n"
+LIGHT = """
+import signal
+from tsdae_kit.text import local, reading
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it starts in the background ignore it
+local._WORTH_A_WORKER, reading.CHUNK = 1, 20_000
+"""
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 

@@ -60,6 +60,7 @@ _BASE_MODEL = "all-MiniLM-L6-v2"
 DecoderKind = Literal["auto", "cross-attention", "prefix"]
 ScratchSize = Literal["tiny", "mini", "small"]
 SCRATCH = "scratch"
+LARGEST_BATCH = 512
 _TRUST_HELP = "run the code that comes with the model, which may be anyone's"
 _DEVICE_HELP = "cpu, cuda, mps (default: the best there is)"
 
@@ -150,6 +151,9 @@ class RunSettings:
     max_steps: int | None = option(None, "steps to train, instead of --epochs", may_change=True)
     batch_size: int = option(32, "sentences (or pairs) a step and process")
     gradient_accumulation_steps: int = option(1, "batches gathered for one step")
+    gradient_checkpointing: bool = option(
+        False, "compute the layers' inner values again for the gradients: less memory, more time", may_change=True
+    )
     learning_rate: float | None = option(
         None, "learning rate of the encoder (default: 1e-5; of adapters 1e-4; from scratch, the decoder's)"
     )
@@ -164,7 +168,9 @@ class RunSettings:
     save_total_limit: int = option(2, "checkpoints kept", may_change=True)
     eval_steps: int = option(500, "steps between evaluations on what is held out", may_change=True)
     logging_steps: int = option(25, "steps between progress lines", may_change=True)
-    workers: int = option(0, "processes that make batches", may_change=True)
+    workers: int | None = option(
+        None, "processes that make batches (default: on an accelerator 4, else none)", may_change=True
+    )
     seed: int = option(42, "decides the order of the data, dropout and new weights")
     device: str | None = option(None, _DEVICE_HELP)
     trust_remote_code: bool = option(False, _TRUST_HELP, may_change=True)
@@ -200,7 +206,7 @@ class RunSettings:
         numbers = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         found += [
             f"{flag(name)} {numbers[name]} is not above 0" for name in positive
-            if numbers.get(name) is not None and numbers[name] <= 0
+            if isinstance(numbers.get(name), (int, float)) and numbers[name] <= 0
         ]  # fmt: skip
         found += [
             f"{flag(name)} {numbers[name]} is below 0" for name in ("decoder_warmup_steps", "workers")
@@ -221,6 +227,9 @@ class TrainSettings(RunSettings):
     scratch_size: ScratchSize = option("mini", "from scratch: 2 layers of 128, 4 of 256, or 4 of 512")
     add_words: Path | None = option(None, "a file of words, one a line, that become tokens of their own")
     data: Path = option(Path("data/prepared"), "a folder written by tsdae_kit.prepare", may_change=True)
+    batch_size: int | Literal["auto"] = option(  # type: ignore[assignment]  # a number, once the run has begun
+        32, f"sentences a step and process; auto: the largest power of two that fits, at most {LARGEST_BATCH}"
+    )
     decoder: DecoderKind = option("auto", "what rebuilds the sentence (auto: cross-attention where the family has it)")
     decoder_learning_rate: float = option(3e-4, "learning rate of the decoder's own weights")
     decoder_warmup_steps: int | None = option(
@@ -355,6 +364,8 @@ def _convert(value: Any, hint: Any) -> Any:
     if origin in (Union, types.UnionType):
         if type(value) in arguments and isinstance(value, (bool, type(None))):
             return value
+        if any(value in get_args(kind) for kind in arguments):  # a word that stands for a value
+            return value
         return _convert(value, next(kind for kind in arguments if kind not in (type(None), bool)))
     if origin is Literal and value not in arguments:
         raise ValueError(value)
@@ -377,6 +388,7 @@ def describe(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
     names = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path", str: "text"}
+    names |= {kind: " or ".join(map(repr, get_args(kind))) for kind in get_args(hint) if get_origin(kind) is Literal}
     kinds = [kind for kind in get_args(hint) if kind in names] or [hint]
     return " or ".join(names.get(kind, str(kind)) for kind in kinds)
 

@@ -13,7 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tsdae_kit.settings import SCRATCH, KitError, NoGain, TrainSettings, parse_arguments, run_command
+from tsdae_kit.console import show_bytes
+from tsdae_kit.settings import LARGEST_BATCH, SCRATCH, KitError, NoGain, TrainSettings, parse_arguments, run_command
+from tsdae_kit.training import processes
 from tsdae_kit.training.runs import FINAL
 from tsdae_kit.training.session import TrainingStage, run_stage, sentences_per_step
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("tsdae_kit")
 PROBED = 4  # sentences
+FILLED = 0.8  # of what is free, by --batch-size auto
 FINISHED_RATE, ADAPTER_RATE = 1e-5, 1e-4  # of an encoder that knows something already; results/README.md
 LONGEST_WARMUP = 200  # steps of the decoder alone; measured in results/README.md
 
@@ -120,6 +123,35 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         first = data.train[:PROBED]
         probe_signal(loss, encoder, first["noisy"], first["clean"])
         return loss
+
+    def fit_memory(
+        self, settings: TrainSettings, encoder: SentenceTransformer, loss: nn.Module, data: PreparedCorpus
+    ) -> TrainSettings:
+        """Say what a step of the longest sentences takes; choose the batch size, if it is ``auto``."""
+        from tsdae_kit.training.batches import find_longest
+        from tsdae_kit.training.memory import free_memory, measure_step
+
+        longest = data.train[find_longest(data.train)]
+        columns = [longest["noisy"], longest["clean"]]
+        need = measure_step(loss, encoder, columns, settings.precision, settings.max_length)
+        free = processes.smallest(free_memory(encoder.device))
+        fits = need.largest(FILLED * free, most=LARGEST_BATCH)
+        if settings.batch_size == "auto":
+            if not fits:
+                raise KitError(
+                    f"A step of one sentence takes {show_bytes(need.of(1))} beside the weights, and {show_bytes(free)} "
+                    "are free. Take a smaller model, or --gradient-checkpointing."
+                )
+            settings = replace(settings, batch_size=fits)
+        size: int = settings.batch_size  # type: ignore[assignment]
+        logger.info(
+            "A step of %d sentences of %d tokens, the longest, takes about %s beside the weights; %s are free.",
+            size, need.tokens, show_bytes(need.of(size)), show_bytes(free),
+        )  # fmt: skip
+        if need.of(size) > free:
+            way = f"--batch-size {fits} does" if fits else "--gradient-checkpointing takes less"
+            logger.warning("!!! The longest sentences may not fit; %s.", way)
+        return settings
 
     def make_arguments(
         self, settings: TrainSettings, encoder: SentenceTransformer, evaluates: bool, steps: int

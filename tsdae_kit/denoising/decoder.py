@@ -8,6 +8,7 @@ encoder's parameters are the ones that stay, and the checkpoint is read only for
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from typing import Any, cast
 
 import torch
@@ -41,6 +42,18 @@ class CrossAttentionDecoder(nn.Module):
         self.lm: Any
         self.lm, self.head_is_new = _make_language_model(encoder, tied)
         self.width: int = self.lm.config.hidden_size
+        self._encoder = (encoder,)  # in a tuple, so that its modules are not this one's
+
+    def train(self, mode: bool = True) -> CrossAttentionDecoder:
+        """Compute without dropout in either mode, as the library does; in training checkpoint as the encoder does."""
+        super().train(False)
+        for name, layer in self._encoder[0].named_modules() if mode else ():
+            if getattr(layer, "gradient_checkpointing", False):
+                with suppress(AttributeError):
+                    own: Any = self.lm.base_model.get_submodule(name)
+                    own.gradient_checkpointing, own.training = True, True  # the dropout is in its parts
+                    own._gradient_checkpointing_func = layer._gradient_checkpointing_func
+        return self
 
     @property
     def output(self) -> nn.Linear:

@@ -57,15 +57,6 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
         self.tied = tied
         self.decoder: Any = _make_decoder(transformer, model.get_embedding_dimension() or 0, tied, decoder)
 
-    def train(self, mode: bool = True) -> TSDAELoss:
-        """Set the encoder's mode; the decoder always computes without dropout, as the library's does."""
-        super().train(mode)
-        self.decoder.eval()
-        for layer in self.decoder.modules():
-            if getattr(layer, "gradient_checkpointing", False):
-                layer.training = mode  # else it keeps all its activations; its dropout, in its parts, stays off
-        return self
-
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
         """Return the mean cross-entropy, in nats, over the tokens of the clean texts but the first.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -54,6 +55,11 @@ class PrefixDecoder(nn.Module):
         self.head = make_head(encoder)
         self.to(device=encoder.device, dtype=encoder.dtype)
         self._try(encoder)
+
+    def train(self, mode: bool = True) -> PrefixDecoder:
+        """Compute without dropout in either mode, as the library's decoder does."""
+        super().train(False)
+        return self
 
     @property
     def output(self) -> nn.Linear:
@@ -132,10 +138,31 @@ def _causal(encoder: PreTrainedModel, inputs: Tensor) -> Tensor:
 
 @contextmanager
 def _without_dropout(encoder: Any) -> Iterator[None]:
-    """Compute as the library's decoder does. Gradient checkpointing asks for the same mode, and is off here too."""
+    """Compute as the library's decoder does, also where a checkpointed layer is computed again later."""
     training = encoder.training
+    layers = [m for m in encoder.modules() if training and getattr(m, "gradient_checkpointing", False)]
+    functions = [layer._gradient_checkpointing_func for layer in layers]
     encoder.eval()
+    for layer, function in zip(layers, functions, strict=True):
+        layer.training = True  # what asks for checkpointing; its dropout is in its parts
+        layer._gradient_checkpointing_func = partial(_checkpoint, layer, function)
     try:
         yield
     finally:
         encoder.train(training)
+        for layer, function in zip(layers, functions, strict=True):
+            layer._gradient_checkpointing_func = function
+
+
+def _checkpoint(layer: nn.Module, checkpoint: Any, function: Any, *given: Any) -> Any:
+    def without_dropout(*inputs: Any) -> Any:
+        modes = [(module, module.training) for module in layer.modules()]
+        for module, _ in modes:
+            module.training = False
+        try:
+            return function(*inputs)
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
+    return checkpoint(without_dropout, *given)

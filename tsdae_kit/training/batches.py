@@ -37,9 +37,7 @@ class LengthGroupedBatchSampler(DefaultBatchSampler):
         seed: int = 0,
     ) -> None:  # the library's signature
         super().__init__(dataset, batch_size, drop_last, valid_label_columns, generator, seed)
-        column = "clean" if "clean" in dataset.column_names else dataset.column_names[0]
-        texts = dataset.with_format("arrow")[:][column]
-        self.lengths: NDArray[np.int64] = pc.utf8_length(texts).to_numpy().astype(np.int64)  # in characters
+        self.lengths = _lengths(dataset)
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield the epoch's batches of row numbers; every row occurs once."""
@@ -75,6 +73,19 @@ class ShareOfBatches:
     def set_epoch(self, epoch: int) -> None:
         """Hand the epoch on."""
         self.batches.set_epoch(epoch)
+
+
+def find_longest(dataset: Dataset) -> int:
+    """Return the number of the longest row."""
+    return int(_lengths(dataset).argmax())
+
+
+def _lengths(dataset: Dataset) -> NDArray[np.int64]:
+    """Return the rows' lengths in characters."""
+    column = "clean" if "clean" in dataset.column_names else dataset.column_names[0]
+    texts = dataset.with_format("arrow")[:][column]
+    lengths: NDArray[np.int64] = pc.utf8_length(texts).to_numpy().astype(np.int64)
+    return lengths
 
 
 def _shuffled(count: int, key: str) -> NDArray[np.int64]:

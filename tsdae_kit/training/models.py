@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub.constants import HF_HUB_OFFLINE
@@ -78,6 +79,22 @@ def load_encoder(name: str, device: torch.device, trust_remote_code: bool = Fals
             f"The model {name!r} is neither a folder nor in the hub's cache, and HF_HUB_OFFLINE is set. {advice}."
         )
     return _load(name, device, f"It is no folder, and the hub gave no model. {advice}", trust_remote_code)
+
+
+def enable_checkpointing(encoder: SentenceTransformer) -> None:
+    """Let the layers keep their inputs alone for the backward pass, and compute the rest again.
+
+    Raises:
+        KitError: If the family cannot.
+    """
+    transformer: Any = encoder.transformers_model
+    try:
+        transformer.activation_checkpointing_enable({"use_reentrant": False})
+    except (AttributeError, ValueError) as error:
+        raise KitError(
+            f"The model family {transformer.config.model_type!r} has no gradient checkpointing. "
+            "Leave --gradient-checkpointing out; --gradient-accumulation-steps saves memory too."
+        ) from error
 
 
 class _NotFoundError(KitError):

@@ -71,6 +71,17 @@ def from_first(action: Callable[[], T]) -> T:
     return result
 
 
+def smallest(value: int) -> int:
+    """Return the smallest value over the processes."""
+    if count() == 1:
+        return value
+    from torch import distributed
+
+    values = [0] * count()
+    distributed.all_gather_object(values, value)
+    return min(values)
+
+
 def first_of(value: T | None) -> T | None:
     """Return the first value that is not ``None`` over the processes: one's fault or signal concerns all."""
     if count() == 1:

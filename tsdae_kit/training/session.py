@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -90,13 +91,17 @@ class TrainingStage(ABC, Generic[Settings, Data]):
         merge_adapters(encoder)
         return encoder
 
-    def resolve(self, settings: Settings, steps: int) -> Settings:
-        """Return the settings with what depends on the run's length filled in."""
-        return settings
-
     @abstractmethod
     def make_loss(self, settings: Settings, encoder: SentenceTransformer, data: Data) -> nn.Module:
         """Return the objective, with new weights of its own where it has some."""
+
+    def fit_memory(self, settings: Settings, encoder: SentenceTransformer, loss: nn.Module, data: Data) -> Settings:
+        """Say what a step takes in memory; return the settings with a batch size that was left open filled in."""
+        return settings
+
+    def resolve(self, settings: Settings, steps: int) -> Settings:
+        """Return the settings with what depends on the run's length filled in."""
+        return settings
 
     @abstractmethod
     def make_arguments(
@@ -134,14 +139,14 @@ def _run(stage: TrainingStage[Any, Any], run: Run, stack: ExitStack) -> Path:
     """Decide where the run stands, and train what is left of it."""
     from tsdae_kit.training.checkpoints import choose_checkpoint, step_of
 
-    data, final, checkpoint = stage.load_data(run.settings), run.folder / FINAL, None
-    steps = _count_steps(run.settings, data.size)
+    data, final = stage.load_data(run.settings), run.folder / FINAL
     if run.record is None:
         if run.settings.resume:
             logger.info("No run in %s yet: starting at step 0.", run.folder)
-        return _train(stage, run, data, checkpoint, steps, stack)
+        return _train(stage, run, data, None, stack)
     _log_to_file(run, stack)
     check_unchanged(run, data.fingerprint)
+    steps = _count_steps(run.settings, data.size)
     if run.resume_from is None and run.record.get("finished_step", -1) >= steps and final.is_dir():
         logger.info("This run is finished: %s holds step %d.", final, run.record["finished_step"])
         if run.record.get("goals"):
@@ -155,7 +160,7 @@ def _run(stage: TrainingStage[Any, Any], run: Run, stack: ExitStack) -> Path:
         logger.info("No checkpoint in %s yet: starting at step 0.", run.folder)
     else:
         logger.info("Continuing from %s, step %d of %d.", checkpoint, step_of(checkpoint), steps)
-    return _train(stage, run, data, checkpoint, steps, stack)
+    return _train(stage, run, data, checkpoint, stack)
 
 
 def _log_to_file(run: Run, stack: ExitStack) -> None:
@@ -164,11 +169,8 @@ def _log_to_file(run: Run, stack: ExitStack) -> None:
 
 
 def _train(
-    stage: TrainingStage[Any, Any], run: Run, data: TrainingData, checkpoint: Path | None, steps: int, stack: ExitStack
+    stage: TrainingStage[Any, Any], run: Run, data: TrainingData, checkpoint: Path | None, stack: ExitStack
 ) -> Path:
-    import torch
-
-    from tsdae_kit.training.adapters import train_adapters
     from tsdae_kit.training.checkpoints import step_of
     from tsdae_kit.training.models import choose_device, load_encoder
     from tsdae_kit.training.progress import Progress
@@ -187,11 +189,7 @@ def _train(
 
     encoder = load(checkpoint)
     encoder.float()  # weights stored in half precision are trained in full
-    settings = stage.resolve(_resolve(run.settings, encoder), steps)
-    torch.manual_seed(settings.seed)  # new weights
-    if settings.lora_rank:
-        train_adapters(encoder, settings.lora_rank)
-    loss = stage.make_loss(settings, encoder, data)
+    settings, loss, steps = _make_loss(stage, run.settings, encoder, data)
     arguments = stage.make_arguments(settings, encoder, data.held_out_size > 0, steps)
     if arguments.n_gpu > 1:
         raise KitError(f"{arguments.n_gpu} GPUs are visible, and one can be used. Set CUDA_VISIBLE_DEVICES=0.")
@@ -229,6 +227,27 @@ def _train(
         )  # fmt: skip
         stage.judge(settings, best)
     return run.folder / FINAL
+
+
+def _make_loss(
+    stage: TrainingStage[Any, Any], asked: RunSettings, encoder: SentenceTransformer, data: TrainingData
+) -> tuple[RunSettings, nn.Module, int]:
+    """Make what is trained; return the settings with what was left open filled in, the loss, and the steps."""
+    import torch
+
+    from tsdae_kit.training.adapters import train_adapters
+    from tsdae_kit.training.models import enable_checkpointing
+
+    settings = _resolve(asked, encoder)
+    torch.manual_seed(settings.seed)  # new weights
+    if settings.lora_rank:
+        train_adapters(encoder, settings.lora_rank)
+    if settings.gradient_checkpointing:
+        enable_checkpointing(encoder)
+    loss = stage.make_loss(settings, encoder, data)
+    settings = stage.fit_memory(settings, encoder, loss, data)
+    steps = _count_steps(settings, data.size)
+    return stage.resolve(settings, steps), loss, steps
 
 
 def _check_goals(run: Run, goals: list[Goal]) -> None:
@@ -336,8 +355,12 @@ def _resolve(settings: RunSettings, encoder: SentenceTransformer) -> RunSettings
         raise KitError(
             f"--max-length {settings.max_length} is more than the {limit} tokens that {settings.model} can take."
         )
+    workers = settings.workers
+    if workers is None:  # an accelerator must not wait for tokens and noise
+        workers = 0 if encoder.device.type == "cpu" else min(4, os.cpu_count() or 1)
     # The device is recorded, so that a run does not move to the CPU by itself where its GPU is missing.
-    return replace(settings, precision=precision, device=settings.device or encoder.device.type)
+    device = settings.device or encoder.device.type
+    return replace(settings, precision=precision, device=device, workers=workers)
 
 
 def _introduce(settings: RunSettings, asked: RunSettings, encoder: SentenceTransformer) -> None:

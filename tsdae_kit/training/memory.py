@@ -1,0 +1,146 @@
+"""What a step takes in memory, measured on a small one, and the largest batch that fits.
+
+Two steps, of two and of four copies of the longest sentence, are computed forward and backward while
+every tensor that comes and goes is counted; what grows between them is a sentence's share. The head's
+pieces are kept small meanwhile, and counted at their full size. That is the same on every device: an
+operating system does not say what a process would need, nor does a CPU's allocator.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from sentence_transformers import SentenceTransformer
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+from tsdae_kit.denoising import cross_entropy
+from tsdae_kit.training.space import count_weights
+
+_CGROUPS = (  # limit, usage, and what of it is given back on demand
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+     "/sys/fs/cgroup/memory/memory.stat"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StepMemory:
+    """What a step takes at its height beside the weights, in bytes.
+
+    Attributes:
+        fixed: Gradients, the optimizer's moments, the head's pieces.
+        sentence: For each sentence of the batch, if all are as long as the longest.
+        tokens: How many tokens that one has.
+    """
+
+    fixed: int
+    sentence: int
+    tokens: int
+
+    def of(self, batch_size: int) -> int:
+        """Return what a step of so many sentences takes."""
+        return self.fixed + batch_size * self.sentence
+
+    def largest(self, room: float, most: int) -> int:
+        """Return the largest power of two up to ``most`` that fits; 0 if none does."""
+        fitting = [2**power for power in range(most.bit_length()) if self.of(2**power) <= room]
+        return max(fitting, default=0)
+
+
+class _Peak(TorchDispatchMode):
+    """Counts the bytes of all tensors that are made, and no longer those that are gone."""
+
+    def __init__(self, known: Iterator[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = self.most = 0
+        self._live = {tensor.untyped_storage()._cdata for tensor in known}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        tree_map_only(Tensor, self._count, result)
+        return result
+
+    def _count(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self._live:
+            self._live.add(key)
+            self.now += size
+            self.most = max(self.most, self.now)
+            weakref.finalize(storage, self._forget, key, size)
+
+    def _forget(self, key: int, size: int) -> None:
+        self._live.discard(key)
+        self.now -= size
+
+
+def measure_step(
+    loss: nn.Module, encoder: SentenceTransformer, columns: Sequence[str], precision: str, max_length: int | None
+) -> StepMemory:
+    """Return what a training step takes; weights, modes and random state are left as they are.
+
+    Args:
+        loss: What is trained, on its device.
+        encoder: The sentence encoder in it.
+        columns: The longest row: a text for each column.
+        precision: ``fp32``, ``bf16`` or ``fp16``.
+        max_length: Where sentences are cut, in tokens, if not at the encoder's own length.
+    """
+    device, before = encoder.device, encoder.max_seq_length
+    low = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    peaks = []
+    mode = loss.training
+    loss.train()
+    encoder.max_seq_length = max_length or before
+    try:
+        with torch.random.fork_rng(), _small_pieces():
+            for copies in (2, 4):
+                features: list[Any] = [encoder.preprocess([text] * copies) for text in columns]
+                tokens = max(f["input_ids"].shape[1] for f in features)
+                features = [{k: v.to(device) if isinstance(v, Tensor) else v for k, v in f.items()} for f in features]
+                peak = _Peak(iter([*loss.parameters(), *loss.buffers()]))
+                with peak, torch.autocast(device.type, low, enabled=low is not None):
+                    value = loss(features, None)
+                    value.backward()
+                del value, features
+                loss.zero_grad(set_to_none=True)
+                peaks.append(peak.most)
+    finally:
+        encoder.max_seq_length = before
+        loss.train(mode)
+    sentence = max(1, (peaks[1] - peaks[0]) // 2)
+    moments = 2 * 4 * count_weights(loss, encoder, learning=True)
+    pieces = cross_entropy.PIECE * (4 if low is None else 6)  # the logits, and in half precision their copy
+    return StepMemory(max(0, peaks[0] - 2 * sentence) + moments + pieces, sentence, tokens)
+
+
+@contextmanager
+def _small_pieces() -> Iterator[None]:
+    size, cross_entropy.PIECE = cross_entropy.PIECE, 1  # a token each
+    try:
+        yield
+    finally:
+        cross_entropy.PIECE = size
+
+
+def free_memory(device: torch.device) -> int:
+    """Return how many bytes this process can still take on a device, shared with the others on this machine."""
+    if device.type == "cuda":
+        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0] + held)
+    free: int = psutil.virtual_memory().available
+    for limit, usage, detail in _CGROUPS:
+        with suppress(OSError, ValueError):  # no such file; "max"
+            cached = dict(line.split() for line in Path(detail).read_text().splitlines()).get("inactive_file", 0)
+            free = min(free, int(Path(limit).read_text()) - int(Path(usage).read_text()) + int(cached))
+    return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
