@@ -86,9 +86,7 @@ def test_in_pieces_the_peak_is_lower_and_the_values_are_the_same(
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_measure_foretells_a_larger_step(
-    load_tiny: Load, precision: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_measure_foretells_a_larger_step(load_tiny: Load, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cross_entropy, "PIECE", 1)
     torch.manual_seed(0)
     loss = TSDAELoss(load_tiny())

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tsdae_kit.text.pairs import PreparedCorpus
 
 logger = logging.getLogger("tsdae_kit")
-PROBED = 4  # sentences
+PROBED, LONG = 4, 1000  # sentences
 FILLED = 0.8  # of what is free, by --batch-size auto
 FINISHED_RATE, ADAPTER_RATE = 1e-5, 1e-4  # of an encoder that knows something already; results/README.md
 LONGEST_WARMUP = 200  # steps of the decoder alone; measured in results/README.md
@@ -131,8 +131,9 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         from tsdae_kit.training.batches import find_longest
         from tsdae_kit.training.memory import free_memory, measure_step
 
-        longest = data.train[find_longest(data.train)]
-        columns = [longest["noisy"], longest["clean"]]
+        rows = data.train[find_longest(data.train, LONG)]  # in characters; of these, the longest in tokens
+        sizes = [len(ids) for ids in encoder.tokenizer(rows["clean"], truncation=False, verbose=False)["input_ids"]]
+        columns = [rows[name][sizes.index(max(sizes))] for name in ("noisy", "clean")]
         need = measure_step(loss, encoder, columns, settings.precision, settings.max_length)
         free = processes.smallest(free_memory(encoder.device))
         fits = need.largest(FILLED * free, most=LARGEST_BATCH)

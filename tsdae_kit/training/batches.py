@@ -75,9 +75,9 @@ class ShareOfBatches:
         self.batches.set_epoch(epoch)
 
 
-def find_longest(dataset: Dataset) -> int:
-    """Return the number of the longest row."""
-    return int(_lengths(dataset).argmax())
+def find_longest(dataset: Dataset, count: int) -> list[int]:
+    """Return the numbers of the longest rows, the longest first."""
+    return [int(row) for row in np.argsort(-_lengths(dataset), kind="stable")[:count]]
 
 
 def _lengths(dataset: Dataset) -> NDArray[np.int64]:
