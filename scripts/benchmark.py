@@ -37,6 +37,7 @@ from tsdae_kit.console import quiet_frameworks
 from tsdae_kit.settings import TrainSettings
 from tsdae_kit.train import Adaptation
 from tsdae_kit.training.models import choose_device, load_encoder
+from tsdae_kit.training.session import fill_in
 
 WARM = 3  # steps before the clock starts
 SAMPLE = Path(__file__).parents[1] / "data" / "health" / "corpus.txt.gz"
@@ -76,11 +77,14 @@ def make_official(model: SentenceTransformer, texts: list[str], options: argpars
 
 
 def make_ours(model: SentenceTransformer, texts: list[str], options: argparse.Namespace, out: str) -> Any:
+    steps = WARM + options.steps
     settings = TrainSettings(
-        output=Path(out), max_steps=WARM + options.steps, batch_size=options.batch_size, precision=options.precision,
+        output=Path(out), max_steps=steps, batch_size=options.batch_size, precision=options.precision,
         save_steps=10**6, decoder_warmup_steps=0,
     )  # fmt: skip
-    arguments = Adaptation().make_arguments(settings, model, evaluates=False, steps=options.steps)
+    stage = Adaptation()
+    settings = stage.resolve(fill_in(settings, model), steps)
+    arguments = stage.make_arguments(settings, model, evaluates=False, steps=steps)
     arguments.save_strategy = "no"
     dataset = Dataset.from_dict({"clean": texts}).with_transform(NoiseTransform(Noise()))
     return ResumableTrainer(model=model, args=arguments, train_dataset=dataset, loss=TSDAELoss(model))
@@ -135,8 +139,13 @@ def main() -> None:
 
         benchmark_prepare(sys.argv[2:], SAMPLE, librarys_noise)
         return
+    if sys.argv[1:2] == ["rows"]:
+        from benchmark_rows import main as benchmark_rows
+
+        benchmark_rows(sys.argv[2:], SAMPLE)
+        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["train", "prepare"])
+    parser.add_argument("what", choices=["train", "prepare", "rows"])
     parser.add_argument("--corpus", type=Path, default=SAMPLE)
     parser.add_argument("--model", default="all-MiniLM-L6-v2")
     parser.add_argument("--batch-size", type=int, default=32)

@@ -19,7 +19,7 @@ class Progress(TrainerCallback):
     """Writes each log entry to ``metrics.jsonl`` and shows it as a line with speed and time left.
 
     Attributes:
-        speed: Sentences per second over all training steps so far, evaluation and saving left out.
+        speed: Sentences per second over all training so far, making batches included, evaluation and saving left out.
         first: The first entry of each kind (``loss``, ``eval_loss``), ``last``: the latest.
     """
 
@@ -30,22 +30,25 @@ class Progress(TrainerCallback):
         self.last: dict[str, float] = {}
         self._steps = 0
         self._seconds = 0.0
-        self._step_began = 0.0
+        self._began = 0.0
 
     @property
     def speed(self) -> float:
         """Sentences per second."""
         return self._steps * self.sentences_per_step / self._seconds if self._seconds else 0.0
 
-    def on_step_begin(
+    def _start_clock(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Start the step's clock."""
-        self._step_began = time.monotonic()
+        self._began = time.monotonic()
+
+    on_epoch_begin = on_evaluate = on_save = _start_clock
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Stop it."""
-        self._seconds += time.monotonic() - self._step_began
+        """Add what passed since the last step, or since an evaluation or a save."""
+        now = time.monotonic()
+        self._seconds += now - self._began
+        self._began = now
         self._steps += 1
 
     def on_log(

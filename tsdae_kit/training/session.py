@@ -238,7 +238,7 @@ def _make_loss(
     from tsdae_kit.training.adapters import train_adapters
     from tsdae_kit.training.models import enable_checkpointing
 
-    settings = _resolve(asked, encoder)
+    settings = fill_in(asked, encoder)
     torch.manual_seed(settings.seed)  # new weights
     if settings.lora_rank:
         train_adapters(encoder, settings.lora_rank)
@@ -342,7 +342,7 @@ def _count_steps(settings: RunSettings, rows: int) -> int:
     return settings.max_steps or math.ceil(settings.epochs * per_epoch)
 
 
-def _resolve(settings: RunSettings, encoder: SentenceTransformer) -> RunSettings:
+def fill_in(settings: Settings, encoder: SentenceTransformer) -> Settings:
     """Return the settings with what depends on the machine or the model filled in."""
     from tsdae_kit.training.models import has_bf16
 
