@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -36,3 +37,10 @@ def load_tiny(tiny_model: Path) -> Callable[[], SentenceTransformer]:
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def messages(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    monkeypatch.setattr(logging.getLogger("tsdae_kit"), "propagate", True)
+    caplog.set_level(logging.INFO, "tsdae_kit")
+    return lambda: caplog.text

@@ -174,6 +174,24 @@ def test_without_labels_held_out_or_chosen_sentences_are_found_from_their_noisy_
     assert 0 < report["results"][0]["score"] <= 100
 
 
+def test_sentences_of_one_document_are_a_second_proxy(tiny_model: Path) -> None:
+    sentences = make_sentences(90)
+    rows = [{"id": f"d{i}", "text": " ".join(sentences[3 * i : 3 * i + 3])} for i in range(28)]
+    rows += [{"id": f"alone{i}", "text": text} for i, text in enumerate(sentences[84:])]
+    write_lines(Path("docs.jsonl"), [json.dumps(row) for row in rows])
+    prepare_corpus(files=["docs.jsonl"], output="prepared", split="sentences")
+    _, task = read_tasks("prepared", "test")
+    assert isinstance(task, Retrieval)
+    assert task.proxy
+    assert (len(task.queries), len(task.docs)) == (28, 56)
+    for query, grades in zip(task.queries, task.grades, strict=True):
+        start = sentences.index(query) // 3 * 3
+        others = {text for text in sentences[start : start + 3] if text != query}
+        assert {task.docs[row] for row in grades} == others
+    report = score_models(models=[tiny_model], data=["prepared"], device="cpu")
+    assert [row["metric"] for row in report["results"]] == ["MRR@10"] * 2
+
+
 def test_each_text_is_encoded_once_and_prompts_are_used(load_tiny: Callable[[], SentenceTransformer]) -> None:
     model = load_tiny()
     model.prompts = {"query": "the doctor ", "document": ""}

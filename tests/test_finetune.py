@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from pyarrow import parquet
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import losses
 
+from tests.test_resume import interrupted_after
 from tests.tiny import ENDINGS, SUBJECTS, assert_equal_to_the_bit, make_sentences
 from tsdae_kit import fine_tune
 from tsdae_kit.settings import KitError
@@ -182,3 +184,52 @@ def test_large_batches_are_encoded_in_parts(tiny_model: Path) -> None:
     encoder = SentenceTransformer(str(tiny_model), device="cpu")
     kinds = [type(make_objective("multiple-negatives", encoder, size, 2)) for size in (64, 128)]
     assert kinds == [losses.MultipleNegativesRankingLoss, losses.CachedMultipleNegativesRankingLoss]
+
+
+@pytest.fixture
+def corpus(monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("tsdae_kit.training.mining.MARGIN", 1e-3)  # of a random encoder's, all are alike
+    Path("field.txt").write_text("\n".join(make_sentences(300)))
+    return Path("field.txt")
+
+
+def test_hard_negatives_are_near_and_not_the_positive_and_a_resumed_run_keeps_them(
+    tiny_model: Path, corpus: Path
+) -> None:
+    file = write("pairs.jsonl", pairs())
+    tune(tiny_model, file, output="whole", mine_negatives=corpus)
+    mined = parquet.read_table("whole/negatives-0-pairs.parquet")
+    assert mined.column_names == ["anchor", "positive", "negative"]
+    assert 20 < len(mined) <= 80
+    model = SentenceTransformer(str(tiny_model), device="cpu")
+    anchor, positive, negative = (
+        model.encode(mined[name].to_pylist(), normalize_embeddings=True) for name in mined.column_names
+    )
+    near, nearer = (anchor * negative).sum(1), (anchor * positive).sum(1)
+    assert (near < nearer).all()
+    others = model.encode(make_sentences(300)[150:], normalize_embeddings=True)
+    assert near.mean() > (anchor @ others.T).mean()
+    with interrupted_after(7):
+        tune(tiny_model, file, output="broken", mine_negatives=corpus)
+    tune(tiny_model, file, output="broken", mine_negatives=corpus, resume=True)
+    assert_equal_to_the_bit(Path("whole"), Path("broken"), STEPS)
+    plain = tune(tiny_model, file, output="plain")
+    assert not same(plain, Path("whole/final"))
+
+
+def test_mined_negatives_that_are_gone_or_not_wanted_are_one_line(tiny_model: Path, corpus: Path) -> None:
+    file = write("pairs.jsonl", pairs())
+    tune(tiny_model, file, mine_negatives=corpus, max_steps=4)
+    Path("run/negatives-0-pairs.parquet").unlink()
+    with pytest.raises(KitError, match="trained on, is gone"):
+        tune(tiny_model, file, mine_negatives=corpus, resume=True)
+    with pytest.raises(KitError, match="is no file"):
+        tune(tiny_model, file, mine_negatives="nowhere.txt", output="other")
+    with pytest.raises(KitError, match="for pairs that belong together"):
+        tune(tiny_model, write("scored.jsonl", FILES["cosent"]), mine_negatives=corpus, output="other")
+    assert not Path("other").exists()
+
+
+def same(first: Path, second: Path) -> bool:
+    a, b = (SentenceTransformer(str(folder), device="cpu").state_dict() for folder in (first, second))
+    return all(torch.equal(a[name], b[name]) for name in a)

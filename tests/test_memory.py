@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -125,13 +124,6 @@ def test_a_control_group_limits_what_is_free(tmp_path: Path, monkeypatch: pytest
     assert free_memory(torch.device("cpu")) == 2700
     (tmp_path / "limit").write_text("max\n")
     assert free_memory(torch.device("cpu")) > 10**6
-
-
-@pytest.fixture
-def messages(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
-    monkeypatch.setattr(logging.getLogger("tsdae_kit"), "propagate", True)
-    caplog.set_level(logging.INFO, "tsdae_kit")
-    return lambda: caplog.text
 
 
 def test_a_run_says_what_a_step_takes(tiny_model: Path, tiny_data: Path, messages: Callable[[], str]) -> None:

@@ -14,12 +14,13 @@ from sentence_transformers import SentenceTransformer
 
 from tests.test_resume import interrupted_after
 from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, make_sentences
-from tsdae_kit import KitError, adapt, prepare_corpus, score_models, train
+from tsdae_kit import KitError, adapt, fine_tune, prepare_corpus, score_models, train
 from tsdae_kit.evaluation.goals import read_goal
 from tsdae_kit.settings import NoGain
 from tsdae_kit.training.selection import Selection
 
 Scripted = Callable[..., None]
+TUNE = {"batch_size": 8, "max_steps": 10, "eval_steps": 5, "save_steps": 4, "logging_steps": 1, "device": "cpu"}
 
 
 @pytest.fixture
@@ -189,10 +190,61 @@ def test_texts_are_scored_at_the_base_models_length(load_tiny: Callable[[], Sent
 def test_mistakes_are_refused_before_anything_is_written(given: dict[str, Any]) -> None:
     with pytest.raises(KitError, match="--require-gain needs data"):
         adapt(**{**given, "eval_data": ()}, output="run", require_gain=True)
+    with pytest.raises(KitError, match="--patience needs data"):
+        adapt(**{**given, "eval_data": ()}, output="run", patience=2)
     with pytest.raises(KitError, match="nowhere does not exist"):
         adapt(**{**given, "eval_data": ["nowhere"]}, output="run")
-    Path("c.txt").write_text("\n".join(make_sentences(50)))
-    prepare_corpus(files=["c.txt"], output="none", held_out=0)
-    with pytest.raises(KitError, match="--eval-data needs held-out pairs"):
-        adapt(**{**given, "data": "none"}, output="run")
     assert not Path("run").exists()
+
+
+def test_without_held_out_pairs_the_run_is_scored_all_the_same(given: dict[str, Any], scripted: Scripted) -> None:
+    Path("c.txt").write_text("\n".join(make_sentences(180)))
+    prepare_corpus(files=["c.txt"], output="none", held_out=0)
+    scripted(50, 60, 55, 54)
+    adapt(**{**given, "data": "none"}, output="run")
+    assert scores_of(Path("run")) == {0: 50, 10: 60, 20: 55, STEPS: 54}
+    assert json.loads(Path("run/run.json").read_text())["best_step"] == 10
+
+
+@pytest.mark.parametrize("interruptions", [[], [11, 22]])
+def test_patience_ends_the_run_and_a_killed_one_at_the_same_step(
+    given: dict[str, Any], scripted: Scripted, interruptions: list[int], messages: Callable[[], str]
+) -> None:
+    scripted(50, 60, 55, 54, 53, 52)
+    given |= {
+        "max_steps": 60,
+        "decoder_warmup_steps": 0,
+        "eval_steps": 10,
+        "patience": 2,
+        "output": "run",
+        "resume": True,
+    }
+    for step in interruptions:
+        with interrupted_after(step):
+            adapt(**given)
+    final = adapt(**given)
+    assert scores_of(Path("run")) == {0: 50, 10: 60, 20: 55, 30: 54}
+    assert same_weights(final, Path("run/checkpoint-10"))
+    assert "Stopped early, after step 30 of 60: 2 evaluations without a better score." in messages()
+    adapt(**given)
+    assert "This run is finished" in messages()
+    adapt(**given | {"max_steps": 80})  # its patience is still at an end
+    assert list(scores_of(Path("run"))) == [0, 10, 20, 30]
+    adapt(**given | {"max_steps": 80, "patience": 3})
+    assert list(scores_of(Path("run"))) == [0, 10, 20, 30, 40]
+
+
+@pytest.mark.parametrize("interruptions", [[], [7]])
+def test_stage_two_is_steered_too(tiny_model: Path, field: str, scripted: Scripted, interruptions: list[int]) -> None:
+    Path("pairs.jsonl").write_text(
+        "".join(json.dumps({"anchor": text, "positive": text[::-1]}) + "\n" for text in make_sentences(80))
+    )
+    scripted(50, 60, 55)
+    given = {**TUNE, "model": str(tiny_model), "files": ["pairs.jsonl"], "output": "run", "eval_data": [field]}
+    for step in interruptions:
+        with interrupted_after(step):
+            fine_tune(**given, resume=True)
+    final = fine_tune(**given, resume=True)
+    assert scores_of(Path("run")) == {0: 50, 5: 60, 10: 55}
+    assert same_weights(final, Path("run/checkpoint-5"))
+    assert "eval_loss" not in Path("run/metrics.jsonl").read_text()

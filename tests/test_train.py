@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from tests.tiny import make_sentences
-from tsdae_kit import KitError, adapt, prepare_corpus
+from tsdae_kit import KitError, adapt, load_pairs, prepare_corpus
 from tsdae_kit.train import main
 
 SHORT: dict[str, Any] = {"batch_size": 16, "max_steps": 6, "save_steps": 3, "logging_steps": 2}
@@ -278,3 +279,29 @@ def test_messages_go_through_logging_that_a_program_has_set_up(
     assert "held-out loss" in caplog.text
     assert "held-out loss" in Path("run/train.log").read_text()
     assert capsys.readouterr().out == ""
+
+
+def test_the_papers_recipe_is_a_name_for_its_settings(tiny_model: Path, tiny_data: Path) -> None:
+    given: dict[str, Any] = {"model": str(tiny_model), "data": tiny_data, "max_steps": 2, "device": "cpu"}
+    adapt(**given, recipe="paper", output="paper")
+    adapt(**given, recipe="paper", output="own", learning_rate=1e-4)
+    settings = [json.loads(Path(run, "run.json").read_text())["settings"] for run in ("paper", "own")]
+    assert [s["batch_size"] for s in settings] == [8, 8]
+    assert [s["learning_rate"] for s in settings] == [3e-5, 1e-4]
+    assert settings[0]["decoder_learning_rate"] == 3e-5
+    assert settings[0]["decoder_warmup_steps"] == 0
+    adapt(**given, recipe="paper", output="paper", resume=True)
+    with pytest.raises(KitError, match="--recipe"):
+        adapt(**given, recipe="best", output="other")
+
+
+def test_the_held_out_loss_is_shown_as_perplexity_per_word(tiny_model: Path, tiny_data: Path) -> None:
+    """Each word of the small corpus is one token, and the closing [SEP] is predicted with the words."""
+    adapt(model=str(tiny_model), data=tiny_data, output="run", **SHORT | {"max_steps": 2, "decoder_warmup_steps": 0})
+    entries = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    held_out = [entry for entry in entries if "eval_loss" in entry]
+    assert held_out
+    words = [len(text.replace(".", " .").split()) for text in load_pairs(tiny_data).held_out["clean"]]
+    ratio = (sum(words) + len(words)) / sum(words)
+    for entry in held_out:
+        assert entry["eval_perplexity"] == pytest.approx(math.exp(ratio * entry["eval_loss"]))

@@ -17,6 +17,7 @@ from tsdae_kit.training import processes
 from tsdae_kit.training.session import TrainingStage, run_stage, sentences_per_step
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
     from torch import nn
@@ -49,12 +50,20 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
 
     def load_data(self, settings: FineTuneSettings) -> LabelledPairs:
         """Return the files' rows, those that the objective can use."""
+        from tsdae_kit.text.files import content_digest
         from tsdae_kit.text.labelled import load_labelled
 
         pairs = load_labelled(settings.sources)
         if len(pairs.files) > 1 and processes.count() > 1:
             raise KitError("Several files are trained on by one process only. Join the files, or start one process.")
-        return replace(pairs, files=tuple(_usable(file, _objective(settings, file)) for file in pairs.files))
+        pairs = replace(pairs, files=tuple(_usable(file, _objective(settings, file)) for file in pairs.files))
+        if (corpus := settings.mine_negatives) is None:
+            return pairs
+        if not corpus.is_file():
+            raise KitError(f"--mine-negatives {corpus} is no file. Name the field's text, a sentence a line.")
+        if not any(_wants_negatives(settings, file) for file in pairs.files):
+            raise KitError("--mine-negatives is for pairs that belong together, without a label or a negative.")
+        return replace(pairs, fingerprint=content_digest([*settings.sources, corpus]))
 
     def make_loss(self, settings: FineTuneSettings, encoder: SentenceTransformer, data: LabelledPairs) -> nn.Module:
         """Return the loss, or one for each file by its name."""
@@ -95,12 +104,33 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
         """Return the rows, by file where there are several."""
         from datasets import Dataset, DatasetDict
 
-        rows: dict[str, Dataset] = {name: Dataset(file.rows) for name, file in _by_name(data).items()}
+        tables = {name: self._with_negatives(settings, encoder, name, file) for name, file in _by_name(data).items()}
+        rows: dict[str, Dataset] = {name: Dataset(table) for name, table in tables.items()}
         # Given here, the examples on the model's card are not looked for, which shows a progress bar of its own.
         source, *others = (str(text) for text in data.files[0].rows[0].slice(0, 4).to_pylist())
         card: Any = encoder.model_card_data
         card.widget = [{"source_sentence": source, "sentences": others}]
         return {"train_dataset": next(iter(rows.values())) if len(rows) == 1 else DatasetDict(rows)}
+
+    def _with_negatives(
+        self, settings: FineTuneSettings, encoder: SentenceTransformer, name: str, file: LabelledFile
+    ) -> pa.Table:
+        """Return the file's rows, with mined negatives where they are wanted."""
+        corpus = settings.mine_negatives
+        if corpus is None or not _wants_negatives(settings, file):
+            return file.rows
+        from tsdae_kit.text.recipe import read_sentences
+        from tsdae_kit.training.mining import mine_negatives
+
+        kept = settings.output / f"negatives-{name}.parquet"
+        sentences = read_sentences(corpus)
+        return processes.from_first(lambda: mine_negatives(file.rows, sentences, encoder, kept, settings.batch_size))
+
+
+def _wants_negatives(settings: FineTuneSettings, file: LabelledFile) -> bool:
+    from tsdae_kit.training.objectives import NEEDS_DISTINCT
+
+    return file.rows.num_columns == 2 and _objective(settings, file) == NEEDS_DISTINCT
 
 
 def _objective(settings: FineTuneSettings, file: LabelledFile) -> Objective:

@@ -82,9 +82,16 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file that is whole at every moment."""
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yield where to write a file that becomes ``path`` when the block ends well: whole at every moment."""
     temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    yield temporary
     flush(temporary)
     temporary.replace(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file that is whole at every moment."""
+    with new_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")

@@ -167,6 +167,17 @@ class RunSettings:
     save_steps: int = option(500, "steps between checkpoints", may_change=True)
     save_total_limit: int = option(2, "checkpoints kept", may_change=True)
     eval_steps: int = option(500, "steps between evaluations on what is held out", may_change=True)
+    eval_data: tuple[str, ...] = option(
+        (),
+        "score the encoder on these folders at each evaluation; the best step becomes the final model",
+        metavar="DIR",
+    )
+    patience: int | None = option(
+        None, "stop after this many evaluations in a row without a better score", may_change=True
+    )
+    require_gain: bool = option(
+        False, "exit with code 1 if no step scores above the model it began with", may_change=True
+    )
     logging_steps: int = option(25, "steps between progress lines", may_change=True)
     workers: int | None = option(
         None, "processes that make batches (default: on an accelerator 4, else none)", may_change=True
@@ -201,7 +212,7 @@ class RunSettings:
         if self.resume and self.overwrite:
             found.append("--resume and --overwrite contradict each other: give one")
         positive = ("epochs", "max_steps", "batch_size", "gradient_accumulation_steps", "learning_rate", "max_length",
-                    "lora_rank", "decoder_learning_rate", "save_steps", "save_total_limit", "eval_steps",
+                    "lora_rank", "decoder_learning_rate", "save_steps", "save_total_limit", "eval_steps", "patience",
                     "logging_steps")  # fmt: skip
         numbers = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         found += [
@@ -219,6 +230,17 @@ class RunSettings:
         return found
 
 
+# What --recipe stands for. Wang, Reimers and Gurevych 2021, section 5.2; they pool the first token, for which the
+# base model's own pooling is not exchanged.
+RECIPES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "paper": {
+        "batch_size": 8, "learning_rate": 3e-5, "decoder_learning_rate": 3e-5, "decoder_warmup_steps": 0,
+        "decoder": "cross-attention",
+    },
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class TrainSettings(RunSettings):
     """What ``adapt`` does: pairs and a base model in, an adapted encoder out (stage one)."""
@@ -227,6 +249,9 @@ class TrainSettings(RunSettings):
     scratch_size: ScratchSize = option("mini", "from scratch: 2 layers of 128, 4 of 256, or 4 of 512")
     add_words: Path | None = option(None, "a file of words, one a line, that become tokens of their own")
     data: Path = option(Path("data/prepared"), "a folder written by tsdae_kit.prepare", may_change=True)
+    recipe: Literal["default", "paper"] = option(
+        "default", "paper: batches of 8, rates of 3e-5, no warm-up, where nothing else is given"
+    )
     batch_size: int | Literal["auto"] = option(  # type: ignore[assignment]  # a number, once the run has begun
         32, f"sentences a step and process; auto: the largest power of two that fits, at most {LARGEST_BATCH}"
     )
@@ -236,12 +261,6 @@ class TrainSettings(RunSettings):
         None, "first steps, in which the encoder is frozen (default: a fifth of the run, 200 at most; from scratch, 0)"
     )
     fixed_noise: bool = option(False, "train every epoch on the noise of the first")
-    eval_data: tuple[str, ...] = option(
-        (),
-        "score the encoder on these folders at each evaluation; the best step becomes the final model",
-        metavar="DIR",
-    )
-    require_gain: bool = option(False, "exit with code 1 if no step scores above the base model", may_change=True)
 
     @property
     def sources(self) -> tuple[Path, ...]:
@@ -274,6 +293,9 @@ class FineTuneSettings(RunSettings):
     output: Path = option(Path("runs/finetuned"), "the run's folder", may_change=True)
     learning_rate: float | None = option(2e-5, "its height: it rises for a tenth of the run, then falls to zero")
     loss: Objective = option("auto", "the objective (auto: by the columns of each file)")
+    mine_negatives: Path | None = option(
+        None, "a text file, of which each pair gets a hard negative that the encoder finds before it is trained"
+    )
 
     @property
     def sources(self) -> tuple[Path, ...]:

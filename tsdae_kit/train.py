@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import show_bytes
-from tsdae_kit.settings import LARGEST_BATCH, SCRATCH, KitError, NoGain, TrainSettings, parse_arguments, run_command
+from tsdae_kit.settings import LARGEST_BATCH, RECIPES, SCRATCH, KitError, TrainSettings, parse_arguments, run_command
 from tsdae_kit.training import processes
-from tsdae_kit.training.runs import FINAL
 from tsdae_kit.training.session import TrainingStage, run_stage, sentences_per_step
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
     from torch import nn
 
-    from tsdae_kit.evaluation.goals import Goal
     from tsdae_kit.text.pairs import PreparedCorpus
 
 logger = logging.getLogger("tsdae_kit")
@@ -44,7 +42,8 @@ def adapt(**given: Any) -> Path:
     Raises:
         KitError: For missing data or model, a folder in use, or settings that contradict the run's record.
     """
-    return run_stage(Adaptation(), given)
+    preset = RECIPES.get(str(given.get("recipe")), {})
+    return run_stage(Adaptation(), {**preset, **given})
 
 
 class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
@@ -57,19 +56,6 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         from tsdae_kit.text.pairs import load_pairs
 
         return load_pairs(settings.data)
-
-    def read_goals(self, settings: TrainSettings, data: PreparedCorpus) -> list[Goal]:
-        """Return the goals that ``--eval-data`` sets."""
-        from tsdae_kit.evaluation.goals import read_goal
-
-        goals = [read_goal(name) for name in settings.eval_data]
-        if settings.require_gain and not goals:  # a resumed run has them in its record
-            raise KitError("--require-gain needs data on which a gain would show. Pass --eval-data.")
-        if goals and not data.held_out_size:
-            raise KitError(
-                f"--eval-data needs held-out pairs, and {settings.data} has none. Prepare it with --held-out."
-            )
-        return goals
 
     def load_encoder(self, settings: TrainSettings, data: PreparedCorpus, device: torch.device) -> SentenceTransformer:
         """Return the base model, or a new one with a tokenizer learned from the corpus; with the words added."""
@@ -206,23 +192,14 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
             "callbacks": [DecoderWarmup(encoder, settings.decoder_warmup_steps or 0)],
         }
 
-    def judge(self, settings: TrainSettings, best: int) -> None:
-        """Say whether the base model was beaten.
+    def tokens_per_word(self, encoder: SentenceTransformer, data: PreparedCorpus) -> float | None:
+        """Return how many tokens are predicted for a word of the held-out sentences, on average."""
+        from tsdae_kit.text.words import SPLITTERS
 
-        Raises:
-            NoGain: If it was not, and a gain was required.
-        """
-        final = settings.output / FINAL
-        if best:
-            logger.info(
-                "The final model is that of step %d. Chosen by these scores, it is flattered by them; on other data: "
-                "python -m tsdae_kit.evaluate %s %s --data DIR", best, settings.model, final,
-            )  # fmt: skip
-            return
-        verdict = f"No step scored above the base model: {final} is the base model as it was."
-        if settings.require_gain:
-            raise NoGain(verdict)
-        logger.info("%s", verdict)
+        texts = data.held_out["clean"][:]
+        words = sum(len(SPLITTERS[data.noise.words](text)) for text in texts)
+        ids = encoder.tokenizer(texts, truncation=False, verbose=False)["input_ids"] if texts else []
+        return sum(len(row) - 1 for row in ids) / words if words else None
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -36,9 +36,9 @@ def read_tasks(name: str, split: str) -> list[Task]:
     if path.is_file() and path.suffix == ".tsv":
         return [_read_pairs(path, f"{path.resolve().parent.name}/{path.name}")]
     if path.is_file() or read_manifest(path) is not None:
-        from tsdae_kit.evaluation.unlabelled import make_proxy
+        from tsdae_kit.evaluation.unlabelled import make_proxies
 
-        return [make_proxy(path)]
+        return list(make_proxies(path))
     label = path.resolve().name
     suffix = "" if split == "test" else f"_{split}"
     tasks: list[Task] = []

@@ -10,8 +10,7 @@ from tsdae_kit.evaluation.bootstrap import Difference, average
 from tsdae_kit.evaluation.tasks import Task, is_proxy
 
 PROXY = (
-    "A proxy, for want of labels: it measures what TSDAE trains, and so favours models trained that way. "
-    "A hundred labelled pairs of your own say more."
+    "A proxy, for want of labels: it need not follow what labels say. A hundred labelled pairs of your own say more."
 )
 
 

@@ -1,46 +1,53 @@
-"""A test made of text alone, for who has no labels: does a noisy sentence still find its clean one?
+"""Tests made of text alone, for who has no labels.
 
-It is a proxy. It measures what TSDAE trains, so it favours models trained that way; it says little about
-whether texts of like meaning come to lie together. Labelled data, even a hundred pairs, say more.
+Does a noisy sentence still find its clean one? Where the corpus has documents, does a sentence find the
+others of its document? Both are proxies. The first measures what TSDAE trains, so it favours models
+trained that way; the second is about texts that belong together, as labels are, but loosely. How far they
+can be trusted is measured in results/README.md. Labelled data, even a hundred pairs, say more.
 """
 
 from __future__ import annotations
 
 import hashlib
 import heapq
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 from tsdae_kit.evaluation.tasks import Retrieval
-from tsdae_kit.settings import KitError, PrepareSettings
-from tsdae_kit.text.cleaning import Rules, clean_text
+from tsdae_kit.settings import KitError
 from tsdae_kit.text.noise import Noise
-from tsdae_kit.text.pairs import read_batches, read_manifest
-from tsdae_kit.text.parsing import texts_of
-from tsdae_kit.text.reading import Format, read_chunks
+from tsdae_kit.text.pairs import SPLITS, read_batches, read_manifest
+from tsdae_kit.text.recipe import read_sentences
 
-SENTENCES = 1000
+SENTENCES = 1000  # queries at most
+OTHERS = 10_000  # sentences searched by document, at most
 _FEWEST = 2
 
 
-def make_proxy(path: Path) -> Retrieval:
-    """Return the test of noisy sentences that should find their clean ones among all of them.
+def make_proxies(path: Path) -> list[Retrieval]:
+    """Return the test of noisy sentences and their clean ones, and that of documents, where there are such.
 
     Args:
-        path: A prepared folder: its held-out pairs, which training never sees. Or a text file: up to
-            1,000 of its sentences, chosen and made noisy as ``prepare`` does it with its defaults.
+        path: A prepared folder: its held-out pairs, which training never sees, and the documents of all its
+            sentences. Or a text file: up to 1,000 of its sentences, chosen and made noisy as ``prepare``
+            does it with its defaults.
 
     Raises:
         KitError: If there are no such sentences.
     """
     pairs = _held_out(path) if path.is_dir() else _sample(path)
-    if len(pairs) < _FEWEST:
-        where = "held-out pairs" if path.is_dir() else "usable sentences"
-        raise KitError(f"{path} holds {len(pairs)} {where}. A test without labels takes {_FEWEST} at least.")
-    noisy, clean = zip(*pairs, strict=True)
     place = path.resolve()
     label = place.name if path.is_dir() else f"{place.parent.name}/{place.name}"  # many are called corpus.txt
-    return Retrieval(f"{label} noisy to clean", noisy, clean, tuple({row: 1} for row in range(len(pairs))), proxy=True)
+    proxies = _by_document(path, label) if path.is_dir() else []
+    if len(pairs) >= _FEWEST:
+        noisy, clean = zip(*pairs, strict=True)
+        grades = tuple({row: 1} for row in range(len(pairs)))
+        proxies.insert(0, Retrieval(f"{label} noisy to clean", noisy, clean, grades, proxy=True))
+    if not proxies:
+        where = "held-out pairs" if path.is_dir() else "usable sentences"
+        raise KitError(f"{path} holds {len(pairs)} {where}. A test without labels takes {_FEWEST} at least.")
+    return proxies
 
 
 def _held_out(folder: Path) -> list[tuple[str, str]]:
@@ -54,17 +61,36 @@ def _held_out(folder: Path) -> list[tuple[str, str]]:
 
 
 def _sample(path: Path) -> list[tuple[str, str]]:
-    keyed = ((hashlib.blake2b(text.casefold().encode()).digest(), text) for text in _sentences(path))
     noise = Noise()
-    return [(noise(text), text) for text in dict(heapq.nsmallest(SENTENCES, keyed)).values()]
+    return [(noise(text), text) for text in _choose(read_sentences(path), SENTENCES)]
 
 
-def _sentences(path: Path) -> Iterator[str]:
-    defaults = PrepareSettings()
-    rules = Rules(defaults.min_chars, defaults.max_chars, defaults.min_letters)
-    form = Format(defaults.column, defaults.encoding, defaults.encoding_errors, paragraphs=False)
-    for chunk in read_chunks([path], form):
-        for text, _ in texts_of(chunk, form):
-            sentence = clean_text(text)
-            if rules.fault(sentence) is None:
-                yield sentence
+def _by_document(folder: Path, label: str) -> list[Retrieval]:
+    """Return the test, if there are documents of several sentences: one of each should find the others."""
+    documents: dict[str, list[str]] = defaultdict(list)
+    for split in SPLITS:
+        for batch in read_batches(folder, split):
+            if "document" not in batch.schema.names:
+                return []
+            for name, text in zip(batch["document"].to_pylist(), batch["clean"].to_pylist(), strict=True):
+                documents[name].append(text)
+    several = [name for name, texts in documents.items() if len(texts) > 1]
+    queries: list[str] = []
+    docs: list[str] = []
+    grades: list[dict[int, int]] = []
+    for name in _choose(iter(several), SENTENCES):
+        query, *others = _choose(iter(documents[name]), len(documents[name]))
+        if len(docs) + len(others) > OTHERS:
+            break
+        queries.append(query)
+        grades.append(dict.fromkeys(range(len(docs), len(docs) + len(others)), 1))
+        docs += others
+    if len(queries) < _FEWEST:
+        return []
+    return [Retrieval(f"{label} by document", tuple(queries), tuple(docs), tuple(grades), proxy=True)]
+
+
+def _choose(texts: Iterator[str], count: int) -> list[str]:
+    """Return up to so many different texts: those of the smallest digests, which the text alone decides."""
+    keyed = ((hashlib.blake2b(text.casefold().encode()).digest(), text) for text in texts)
+    return list(dict(heapq.nsmallest(count, keyed)).values())

@@ -7,19 +7,21 @@ differ. What needs all sentences at once (duplicates, the held-out part) is left
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tsdae_kit.settings import PrepareSettings
 from tsdae_kit.text.cleaning import Rules, clean_text
 from tsdae_kit.text.duplicates import Hashes, sketch
 from tsdae_kit.text.noise import Noise
 from tsdae_kit.text.parsing import texts_of
-from tsdae_kit.text.reading import Chunk, Format
+from tsdae_kit.text.reading import Chunk, Format, read_chunks
 
 EXAMPLES = 3
 
@@ -115,3 +117,15 @@ class Recipe:
 
 def _hash(sentence: str) -> bytes:
     return hashlib.blake2b(sentence.casefold().encode(), digest_size=8).digest()
+
+
+def read_sentences(path: Path) -> Iterator[str]:
+    """Yield a text file's sentences, cleaned and judged as ``prepare`` does by default."""
+    defaults = PrepareSettings()
+    rules = Rules(defaults.min_chars, defaults.max_chars, defaults.min_letters)
+    form = Format(defaults.column, defaults.encoding, defaults.encoding_errors, paragraphs=False)
+    for chunk in read_chunks([path], form):
+        for text, _ in texts_of(chunk, form):
+            sentence = clean_text(text)
+            if rules.fault(sentence) is None:
+                yield sentence

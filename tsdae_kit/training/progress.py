@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tsdae_kit.console import show_duration
+
+KINDS = ("loss", "eval_loss", "eval_score")
 
 logger = logging.getLogger("tsdae_kit")
 
@@ -20,11 +23,12 @@ class Progress(TrainerCallback):
 
     Attributes:
         speed: Sentences per second over all training so far, making batches included, evaluation and saving left out.
-        first: The first entry of each kind (``loss``, ``eval_loss``), ``last``: the latest.
+        first: The first entry of each kind (``loss``, ``eval_loss``, ``eval_score``), ``last``: the latest.
     """
 
-    def __init__(self, metrics: Path, sentences_per_step: int) -> None:
+    def __init__(self, metrics: Path, sentences_per_step: int, tokens_per_word: float | None = None) -> None:
         self.metrics = metrics
+        self._tokens_per_word = tokens_per_word
         self.sentences_per_step = sentences_per_step
         self.first: dict[str, float] = {}
         self.last: dict[str, float] = {}
@@ -61,9 +65,11 @@ class Progress(TrainerCallback):
     ) -> None:
         """Write and show one entry."""
         logs = logs or {}
-        kinds = [kind for kind in ("loss", "eval_loss") if kind in logs]
+        kinds = [kind for kind in KINDS if kind in logs]
         if not kinds:
             return
+        if "eval_loss" in logs and self._tokens_per_word:
+            logs = {**logs, "eval_perplexity": math.exp(min(logs["eval_loss"] * self._tokens_per_word, 700))}
         for kind in kinds:
             self.first.setdefault(kind, logs[kind])
             self.last[kind] = logs[kind]
@@ -83,5 +89,7 @@ class Progress(TrainerCallback):
                 place, state.epoch, logs["loss"], self.speed, show_duration(left),
             )  # fmt: skip
         else:
-            score = f"  score {logs['eval_score']:.2f}" if "eval_score" in logs else ""
-            logger.info("%s  held-out loss %.4f%s", place, logs["eval_loss"], score)
+            names = {"eval_loss": "held-out loss {:.4f}", "eval_perplexity": "perplexity {:.4g} a word",
+                     "eval_score": "score {:.2f}"}  # fmt: skip
+            shown = [form.format(logs[name]) for name, form in names.items() if name in logs]
+            logger.info("%s  %s", place, "  ".join(shown))

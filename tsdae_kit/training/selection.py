@@ -32,21 +32,30 @@ class Selection(TrainerCallback):
         goals: The folders of ``--eval-data``; the score is their mean.
         batch_size: Texts encoded at once.
         max_length: The base model's, in tokens; a shorter one may be used in training.
+        patience: After so many evaluations in a row without a better score the run ends.
 
     Attributes:
         scores: By step.
     """
 
-    def __init__(self, goals: Sequence[Goal], batch_size: int, max_length: int | None) -> None:
+    def __init__(
+        self, goals: Sequence[Goal], batch_size: int, max_length: int | None, patience: int | None = None
+    ) -> None:
         self.scores: dict[int, float] = {}
         self._goals = goals
         self._batch_size = batch_size
         self._max_length = max_length
+        self._patience = patience
 
     @property
     def best(self) -> int:
         """The step of the highest score; of equal ones the first."""
         return min(self.scores, key=lambda step: (-self.scores[step], step))
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether patience ran out."""
+        return self._patience is not None and sum(step > self.best for step in self.scores) >= self._patience
 
     def measure(self, encoder: SentenceTransformer) -> dict[str, float]:
         """Return the encoder's score and those it is the mean of, as evaluation metrics."""
@@ -84,6 +93,7 @@ class Selection(TrainerCallback):
             self.scores[state.global_step] = metrics[SCORE]
             self._tell(state)
             control.should_save |= self.best == state.global_step > 0
+            control.should_training_stop |= self.exhausted
 
     def _tell(self, state: TrainerState) -> None:
         if self.scores:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from tsdae_kit.console import log_file, quiet_frameworks, show_duration, show_messages, table
 from tsdae_kit.folders import new_folder
-from tsdae_kit.settings import KitError, RunSettings, RunStopped
+from tsdae_kit.settings import KitError, NoGain, RunSettings, RunStopped, flag
 from tsdae_kit.training import processes
 from tsdae_kit.training.runs import (
     FINAL,
@@ -79,8 +79,14 @@ class TrainingStage(ABC, Generic[Settings, Data]):
         """Return what is trained on."""
 
     def read_goals(self, settings: Settings, data: Data) -> list[Goal]:
-        """Return what the encoder is scored by while it is trained."""
-        return []
+        """Return what the encoder is scored by while it is trained: the goals that ``--eval-data`` sets."""
+        from tsdae_kit.evaluation.goals import read_goal
+
+        goals = [read_goal(name) for name in settings.eval_data]
+        for name in ("require_gain", "patience"):
+            if getattr(settings, name) and not goals:  # a resumed run has them in its record
+                raise KitError(f"{flag(name)} needs data on which a gain would show. Pass --eval-data.")
+        return goals
 
     def load_encoder(self, settings: Settings, data: Data, device: torch.device) -> SentenceTransformer:
         """Return the model to start from, without adapters."""
@@ -117,8 +123,9 @@ class TrainingStage(ABC, Generic[Settings, Data]):
     def trainer_parts(self, settings: Settings, encoder: SentenceTransformer, data: Data) -> dict[str, Any]:
         """Return the trainer's ``train_dataset``, ``eval_dataset`` and ``callbacks``."""
 
-    def judge(self, settings: Settings, best: int) -> None:
-        """Say what it means that the scored run's best step is ``best``."""
+    def tokens_per_word(self, encoder: SentenceTransformer, data: Data) -> float | None:
+        """Return what makes a loss per token a perplexity per word, if the held-out loss is one."""
+        return None
 
 
 def run_stage(stage: TrainingStage[Any, Any], given: Mapping[str, Any]) -> Path:
@@ -147,10 +154,10 @@ def _run(stage: TrainingStage[Any, Any], run: Run, stack: ExitStack) -> Path:
     _log_to_file(run, stack)
     check_unchanged(run, data.fingerprint)
     steps = _count_steps(run.settings, data.size)
-    if run.resume_from is None and run.record.get("finished_step", -1) >= steps and final.is_dir():
+    if run.resume_from is None and _is_finished(run, steps) and final.is_dir():
         logger.info("This run is finished: %s holds step %d.", final, run.record["finished_step"])
         if run.record.get("goals"):
-            stage.judge(run.settings, run.record.get("best_step", steps))
+            _judge(run.settings, run.record.get("best_step", steps))
         return final
     identity = run.record["id"]
     checkpoint = processes.from_first(lambda: choose_checkpoint(run.folder, identity, run.resume_from))
@@ -161,6 +168,13 @@ def _run(stage: TrainingStage[Any, Any], run: Run, stack: ExitStack) -> Path:
     else:
         logger.info("Continuing from %s, step %d of %d.", checkpoint, step_of(checkpoint), steps)
     return _train(stage, run, data, checkpoint, stack)
+
+
+def _is_finished(run: Run, steps: int) -> bool:
+    """Return whether nothing is left to do: all steps are done, or the same patience has run out."""
+    record = run.record or {}
+    ended = record.get("stopped_early") and record["settings"].get("patience") == run.settings.patience
+    return "finished_step" in record and bool(ended or record["finished_step"] >= steps)
 
 
 def _log_to_file(run: Run, stack: ExitStack) -> None:
@@ -190,7 +204,8 @@ def _train(
     encoder = load(checkpoint)
     encoder.float()  # weights stored in half precision are trained in full
     settings, loss, steps = _make_loss(stage, run.settings, encoder, data)
-    arguments = stage.make_arguments(settings, encoder, data.held_out_size > 0, steps)
+    evaluates = data.held_out_size > 0 or bool(goals)
+    arguments = stage.make_arguments(settings, encoder, evaluates, steps)
     if arguments.n_gpu > 1:
         raise KitError(f"{arguments.n_gpu} GPUs are visible, and one can be used. Set CUDA_VISIBLE_DEVICES=0.")
     processes.from_first(lambda: check_space(settings, encoder, loss))
@@ -204,29 +219,51 @@ def _train(
     stage.introduce(settings, data, loss, steps)
     evaluated = processes.from_first(lambda: trim_metrics(run.folder / METRICS, checkpoint))
     begin = step_of(checkpoint) if checkpoint else 0
-    selection = Selection(goals, settings.batch_size, record["max_length"]) if goals else None
+    selection = Selection(goals, settings.batch_size, record["max_length"], settings.patience) if goals else None
     if selection:
         selection.remember(run.folder / METRICS, checkpoint)
-    arguments.eval_on_start = data.held_out_size > 0 and begin % settings.eval_steps == 0 and begin not in evaluated
-    progress = Progress(run.folder / METRICS, sentences_per_step(settings))
-    started = time.monotonic()
-    if begin < steps:  # killed between the last checkpoint and the final model, it needs no more training
+    arguments.eval_on_start = evaluates and begin % settings.eval_steps == 0 and begin not in evaluated
+    progress = Progress(run.folder / METRICS, sentences_per_step(settings), stage.tokens_per_word(encoder, data))
+    started, last = time.monotonic(), begin
+    if begin < steps and not (selection and selection.exhausted):  # killed before the final model, or stopped early
         parts = stage.trainer_parts(settings, encoder, data)
         trainer = _make_trainer(
             settings, record["id"], encoder, loss, {"args": arguments, "selection": selection, **parts}
         )
-        _run_trainer(trainer, progress, checkpoint)
+        last = _run_trainer(trainer, progress, checkpoint)
     encoder.max_seq_length = record["max_length"]  # the base model's: a shorter one was for training only
-    best = processes.from_first(lambda: _finish(settings, record, encoder, steps, selection, load))
-    _conclude(run.folder / FINAL, steps, progress, time.monotonic() - started)
+    if last < steps:
+        logger.info("Stopped early, after step %d of %d: %d evaluations without a better score.", last, steps,
+                    settings.patience)  # fmt: skip
+    best = processes.from_first(lambda: _finish(settings, record, encoder, (last, steps), selection, load))
+    _conclude(run.folder / FINAL, last, progress, time.monotonic() - started)
     if selection:
         base = f"{selection.scores[0]:.2f}" if 0 in selection.scores else "unknown"
         logger.info(
             "Scores (%s): base model %s; best %.2f, at step %d.", ", ".join(goal.name for goal in goals), base,
             max(selection.scores.values()), best,
         )  # fmt: skip
-        stage.judge(settings, best)
+        _judge(settings, best)
     return run.folder / FINAL
+
+
+def _judge(settings: RunSettings, best: int) -> None:
+    """Say whether the model that the run began with was beaten.
+
+    Raises:
+        NoGain: If it was not, and a gain was required.
+    """
+    final = settings.output / FINAL
+    if best:
+        logger.info(
+            "The final model is that of step %d. Chosen by these scores, it is flattered by them; on other data: "
+            "python -m tsdae_kit.evaluate %s %s --data DIR", best, settings.model, final,
+        )  # fmt: skip
+        return
+    verdict = f"No step scored above the base model: {final} is the base model as it was."
+    if settings.require_gain:
+        raise NoGain(verdict)
+    logger.info("%s", verdict)
 
 
 def _make_loss(
@@ -279,8 +316,8 @@ def _make_trainer(
     return trainer
 
 
-def _run_trainer(trainer: ResumableTrainer, progress: Progress, checkpoint: Path | None) -> None:
-    """Train to the end, or until a signal; then the state is saved and RunStopped raised."""
+def _run_trainer(trainer: ResumableTrainer, progress: Progress, checkpoint: Path | None) -> int:
+    """Train to the end and return the last step; after a signal the state is saved and RunStopped raised."""
     from tsdae_kit.training.signals import EvaluationStopped, StopOnSignal
 
     stop = StopOnSignal()
@@ -296,25 +333,35 @@ def _run_trainer(trainer: ResumableTrainer, progress: Progress, checkpoint: Path
             f"Stopped by {stop.received} after step {trainer.state.global_step} of {trainer.state.max_steps}. "
             f"Continue with --resume --output {trainer.args.output_dir}."
         )
+    return int(trainer.state.global_step)
 
 
 def _finish(
     settings: RunSettings,
     record: dict[str, Any],
     encoder: SentenceTransformer,
-    steps: int,
+    steps: tuple[int, int],
     selection: Selection | None,
     load: Callable[[Path | None], SentenceTransformer],
 ) -> int:
-    """Write the final model, of the best step if there are scores; return its step."""
+    """Write the final model, of the best step if there are scores; return its step.
+
+    Args:
+        settings: The run's, filled in.
+        record: The run's.
+        encoder: As it is after the last step.
+        steps: The last step, and how many the run was to have.
+        selection: The scores.
+        load: Gives the encoder of a checkpoint; of ``None``, the base model.
+    """
     from tsdae_kit.training.selection import choose_model
 
-    best = steps
+    best = steps[0]
     if selection:
-        encoder, best = choose_model(selection, encoder, load, (settings.output, record["id"]), steps)
+        encoder, best = choose_model(selection, encoder, load, (settings.output, record["id"]), best)
         encoder.max_seq_length = record["max_length"]
     _write_final(settings.output / FINAL, encoder)
-    finish_run(settings, {**record, "best_step": best}, steps)
+    finish_run(settings, {**record, "best_step": best, "stopped_early": steps[0] < steps[1]}, steps[0])
     return best
 
 

@@ -26,7 +26,9 @@ from accelerate.data_loader import prepare_data_loader
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformerTrainer
+from sentence_transformers.base.evaluation import SequentialEvaluator
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tsdae_kit.console import show_bytes
@@ -59,7 +61,10 @@ class ResumableTrainer(SentenceTransformerTrainer):
         **kwargs: Any,
     ) -> None:
         """Take the parent's arguments, the run's id, what a failed save means, and what chooses the best step."""
+        if selection is not None and kwargs.get("eval_dataset") is None:
+            kwargs["evaluator"] = SequentialEvaluator([])  # else the library refuses to evaluate
         super().__init__(*args, **kwargs)
+        self.evaluator = None
         self.selection = selection
         if selection is not None:
             self.add_callback(selection)
@@ -141,6 +146,12 @@ class ResumableTrainer(SentenceTransformerTrainer):
             scores = processes.from_first(lambda: selection.measure(self.model))
             output = output._replace(metrics={**(output.metrics or {}), **scores})
         return output
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """Return the held-out data's batches; there are none where only scores are wanted."""
+        if eval_dataset is None and self.eval_dataset is None and self.selection is not None:
+            return DataLoader(cast("Any", []))
+        return super().get_eval_dataloader(eval_dataset)
 
     # The checkpoint is whole.
 

@@ -1,0 +1,59 @@
+"""Hard negatives: sentences of the field's corpus that the encoder takes for near, and that are not the answer.
+
+The library's function finds them, with the margin of NV-Retriever (arXiv 2407.15831): what is nearly as
+close as the positive may be one, and is left alone. What was found is kept in the run's folder, so that a
+resumed run, whose encoder has changed, trains on the same rows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+from datasets import Dataset
+from pyarrow import parquet
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import mine_hard_negatives
+
+from tsdae_kit.folders import new_file
+from tsdae_kit.settings import KitError
+from tsdae_kit.training.checkpoints import list_checkpoints
+
+logger = logging.getLogger("tsdae_kit")
+MARGIN = 0.05  # of the positive's similarity
+DEPTH = 100  # nearest sentences looked at
+_AT_ONCE = 256  # pairs compared with the whole corpus
+
+
+def mine_negatives(
+    rows: pa.Table, sentences: Iterator[str], encoder: SentenceTransformer, kept: Path, batch_size: int
+) -> pa.Table:
+    """Return the pairs that have a hard negative, with it as a third column.
+
+    Args:
+        rows: Anchors and positives.
+        sentences: The corpus; the positives are searched too.
+        encoder: As the run begins with it.
+        kept: The file in the run's folder.
+        batch_size: Texts encoded at once.
+
+    Raises:
+        KitError: If none is found, or the file is gone from a run that has trained on it.
+    """
+    if kept.exists():
+        return parquet.read_table(kept)
+    if list_checkpoints(kept.parent):
+        raise KitError(f"{kept}, the negatives that this run has trained on, is gone. Restore it, or start a new run.")
+    mined = mine_hard_negatives(
+        Dataset(rows), encoder, corpus=list(dict.fromkeys(sentences)), relative_margin=MARGIN, range_max=DEPTH,
+        num_negatives=1, batch_size=batch_size, faiss_batch_size=_AT_ONCE, verbose=False,
+    )  # fmt: skip
+    if not len(mined):
+        raise KitError("No hard negatives were found. Leave --mine-negatives out, or name a larger corpus.")
+    logger.info("%s of %s pairs have a hard negative in the corpus.", f"{len(mined):,}", f"{len(rows):,}")
+    table: pa.Table = mined.data.table.combine_chunks()
+    with new_file(kept) as path:
+        parquet.write_table(table, path)
+    return table
