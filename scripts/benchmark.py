@@ -36,6 +36,7 @@ from tsdae_kit import Noise, NoiseTransform, ResumableTrainer, TSDAELoss
 from tsdae_kit.console import quiet_frameworks
 from tsdae_kit.settings import TrainSettings
 from tsdae_kit.train import Adaptation
+from tsdae_kit.training.memory import keep_freed_memory
 from tsdae_kit.training.models import choose_device, load_encoder
 from tsdae_kit.training.session import fill_in
 
@@ -77,6 +78,8 @@ def make_official(model: SentenceTransformer, texts: list[str], options: argpars
 
 
 def make_ours(model: SentenceTransformer, texts: list[str], options: argparse.Namespace, out: str) -> Any:
+    if model.device.type == "cpu":
+        keep_freed_memory()  # as a run does
     steps = WARM + options.steps
     settings = TrainSettings(
         output=Path(out), max_steps=steps, batch_size=options.batch_size, precision=options.precision,

@@ -179,3 +179,24 @@ def test_a_family_without_checkpointing_is_refused_in_one_line(load_tiny: Load) 
     encoder.transformers_model.activation_checkpointing_enable = refuse
     with pytest.raises(KitError, match="'bert' has no gradient checkpointing"):
         enable_checkpointing(encoder)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")
+def test_freed_memory_is_kept_for_the_next_step() -> None:
+    """The pages of a block that is freed and taken again are not cleared by the system again."""
+    code = """
+import resource, sys, torch
+from tsdae_kit.training.memory import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+for _ in range(3):
+    torch.zeros(2**24)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+torch.zeros(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = [
+        int(subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, check=True).stdout)
+        for how in ("given back", "kept")
+    ]
+    assert faults[0] > 1000 > 100 > faults[1]

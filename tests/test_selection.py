@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,7 @@ def test_patience_ends_the_run_and_a_killed_one_at_the_same_step(
         "max_steps": 60,
         "decoder_warmup_steps": 0,
         "eval_steps": 10,
+        "save_steps": 10,
         "patience": 2,
         "output": "run",
         "resume": True,
@@ -228,6 +230,8 @@ def test_patience_ends_the_run_and_a_killed_one_at_the_same_step(
     assert "Stopped early, after step 30 of 60: 2 evaluations without a better score." in messages()
     adapt(**given)
     assert "This run is finished" in messages()
+    shutil.rmtree("run/final")
+    adapt(**given)  # writes it again, without a step
     adapt(**given | {"max_steps": 80})  # its patience is still at an end
     assert list(scores_of(Path("run"))) == [0, 10, 20, 30]
     adapt(**given | {"max_steps": 80, "patience": 3})

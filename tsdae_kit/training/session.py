@@ -186,6 +186,7 @@ def _train(
     stage: TrainingStage[Any, Any], run: Run, data: TrainingData, checkpoint: Path | None, stack: ExitStack
 ) -> Path:
     from tsdae_kit.training.checkpoints import step_of
+    from tsdae_kit.training.memory import keep_freed_memory
     from tsdae_kit.training.models import choose_device, load_encoder
     from tsdae_kit.training.progress import Progress
     from tsdae_kit.training.selection import Selection
@@ -195,6 +196,8 @@ def _train(
     goals = stage.read_goals(run.settings, data)
     _check_goals(run, goals)
     device = choose_device(run.settings.device)
+    if device.type == "cpu":
+        keep_freed_memory()
 
     def load(saved: Path | None) -> SentenceTransformer:
         if saved:
