@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
