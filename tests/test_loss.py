@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncoderLoss
+from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncoderLoss, MultipleNegativesRankingLoss
 from sentence_transformers.sentence_transformer.modules import Dense, Pooling, StaticEmbedding, Transformer
 from torch import Tensor
 from transformers import (
@@ -229,3 +229,37 @@ def test_models_that_cannot_work_are_refused_in_one_line(tmp_path: Path, load_ti
         with pytest.raises(KitError, match=reason) as raised:
             TSDAELoss(model, decoder="cross-attention")  # a distilbert works with the other one
         assert "\n" not in str(raised.value)
+
+
+def test_a_loss_beside_it_is_added_with_its_gradients(load_tiny: Load) -> None:
+    """Its look-ups of token embeddings share the head's weight, whose gradient is put together in place."""
+    model, twin = load_tiny().eval(), load_tiny().eval()
+    joint = TSDAELoss(model, beside=MultipleNegativesRankingLoss(model))
+    alone = TSDAELoss(twin)
+    alone.load_state_dict(joint.state_dict())
+    texts = make_sentences(24)
+    pairs = [texts[8:16], texts[16:]]
+    a = joint([*make_batch(model), *(model.preprocess(part) for part in pairs)])
+    parts = (
+        alone(make_batch(twin)),
+        MultipleNegativesRankingLoss(twin)([twin.preprocess(part) for part in pairs], None),
+    )
+    torch.testing.assert_close(a, sum(parts, start=torch.zeros(())))
+    a.backward()
+    for part in parts:
+        part.backward()
+    wanted = dict(alone.named_parameters())
+    for name, parameter in joint.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(parameter.grad, wanted[name].grad, rtol=1e-4, atol=1e-7, msg=name)
+    assert joint.state_dict().keys() == alone.state_dict().keys()
+    torch.testing.assert_close(joint(make_batch(model)), alone(make_batch(twin)))  # without pairs, as in evaluation
+
+
+def test_a_loss_that_is_added_from_outside_is_refused(load_tiny: Load) -> None:
+    """Its gradients could be lost: those of the look-ups are put into the head's in place."""
+    model = load_tiny()
+    loss, texts = TSDAELoss(model), make_sentences(24)
+    features = [model.preprocess(part) for part in (texts[8:16], texts[16:])]
+    with pytest.raises(RuntimeError, match="as `beside`"):
+        (loss(make_batch(model)) + MultipleNegativesRankingLoss(model)(features, None)).backward()

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
-from tests.tiny import make_sentences
-from tsdae_kit import KitError, adapt, load_pairs, prepare_corpus
+from tests.tiny import assert_equal_to_the_bit, make_sentences
+from tsdae_kit import KitError, NoiseTransform, adapt, load_pairs, prepare_corpus
 from tsdae_kit.train import main
 
 SHORT: dict[str, Any] = {"batch_size": 16, "max_steps": 6, "save_steps": 3, "logging_steps": 2}
@@ -305,3 +306,41 @@ def test_the_held_out_loss_is_shown_as_perplexity_per_word(tiny_model: Path, tin
     ratio = (sum(words) + len(words)) / sum(words)
     for entry in held_out:
         assert entry["eval_perplexity"] == pytest.approx(math.exp(ratio * entry["eval_loss"]))
+
+
+def write_pairs(path: Path, count: int) -> Path:
+    texts = make_sentences(2 * count)
+    rows = [f"{i % 2}\t{texts[i]}\t{texts[count + i]}\n" for i in range(count)]
+    path.write_text("".join(rows))
+    return path
+
+
+def test_labelled_pairs_beside_the_text_are_learned_from_in_the_same_steps(tiny_model: Path, tiny_data: Path) -> None:
+    given: dict[str, Any] = {"model": str(tiny_model), "data": tiny_data, **SHORT, "decoder_warmup_steps": 2}
+    pairs = write_pairs(Path("pairs.tsv"), 60)
+    seen: list[list[str]] = []
+    drawn = NoiseTransform._drawn
+
+    def noted(self: NoiseTransform, clean: list[str]) -> dict[str, list[str]]:
+        columns = drawn(self, clean)
+        seen.append([f"{a}\t{b}" for a, b in zip(*columns.values(), strict=True)])
+        return columns
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NoiseTransform, "_drawn", noted)
+        adapt(**given, output="both", with_pairs=pairs)
+    together = {line[2:] for line in pairs.read_text().splitlines() if line.startswith("1")}
+    assert {pair for batch in seen for pair in batch} <= together
+    assert len({pair for batch in seen for pair in batch}) > 20
+    adapt(**given, output="text")
+    both, text = (load_file(Path(run, "final/model.safetensors")) for run in ("both", "text"))
+    assert any(not torch.equal(both[name], text[name]) for name in both)
+    adapt(**given | {"max_steps": 3}, output="broken", with_pairs=pairs)
+    adapt(**given, output="broken", with_pairs=pairs, resume=True)
+    assert_equal_to_the_bit(Path("both"), Path("broken"), SHORT["max_steps"])
+    write_pairs(pairs, 50)
+    with pytest.raises(KitError, match="has the fingerprint"):
+        adapt(**given | {"max_steps": 9}, output="both", resume=True)
+    with pytest.raises(KitError, match="no texts that belong together"):
+        Path("scored.tsv").write_text("0.5\ta b\tc d\n0.1\te f\tg h\n")
+        adapt(**given, output="other", with_pairs="scored.tsv")

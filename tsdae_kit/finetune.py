@@ -140,18 +140,11 @@ def _objective(settings: FineTuneSettings, file: LabelledFile) -> Objective:
 
 
 def _usable(file: LabelledFile, objective: Objective) -> LabelledFile:
-    """Return the file; of labels 0 and 1, in-batch negatives take the pairs with 1."""
-    import pyarrow.compute as pc
-
-    from tsdae_kit.text.labelled import LABEL
+    """Return the file; in-batch negatives take what belongs together of it."""
+    from tsdae_kit.text.labelled import positives
     from tsdae_kit.training.objectives import NEEDS_DISTINCT
 
-    if objective != NEEDS_DISTINCT or LABEL not in file.rows.column_names:
-        return file
-    rows = file.rows.filter(pc.equal(file.rows[LABEL], 1)).drop_columns([LABEL])
-    if not len(rows):
-        raise KitError(f"{file.path} holds no pair with label 1, which --loss {objective} needs. Choose another loss.")
-    return replace(file, rows=rows)
+    return positives(file) if objective == NEEDS_DISTINCT else file
 
 
 def _by_name(data: LabelledPairs) -> dict[str, LabelledFile]:

@@ -261,6 +261,9 @@ class TrainSettings(RunSettings):
         None, "first steps, in which the encoder is frozen (default: a fifth of the run, 200 at most; from scratch, 0)"
     )
     fixed_noise: bool = option(False, "train every epoch on the noise of the first")
+    with_pairs: Path | None = option(
+        None, "a file of labelled pairs that belong together: trained on in the same steps, with in-batch negatives"
+    )
 
     @property
     def sources(self) -> tuple[Path, ...]:

@@ -55,7 +55,13 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         """Return the prepared pairs."""
         from tsdae_kit.text.pairs import load_pairs
 
-        return load_pairs(settings.data)
+        corpus = load_pairs(settings.data)
+        if settings.with_pairs is None:
+            return corpus
+        from tsdae_kit.text.labelled import load_labelled, positives
+
+        pairs = load_labelled([settings.with_pairs])
+        return replace(corpus, beside=replace(pairs, files=tuple(map(positives, pairs.files))))
 
     def load_encoder(self, settings: TrainSettings, data: PreparedCorpus, device: torch.device) -> SentenceTransformer:
         """Return the base model, or a new one with a tokenizer learned from the corpus; with the words added."""
@@ -104,8 +110,10 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         """Return the denoising loss, with its decoder, once it has been seen to teach the encoder something."""
         from tsdae_kit.denoising.loss import TSDAELoss
         from tsdae_kit.denoising.probe import probe_signal
+        from tsdae_kit.training.objectives import NEEDS_DISTINCT, make_objective
 
-        loss = TSDAELoss(encoder, decoder=settings.decoder)
+        beside = make_objective(NEEDS_DISTINCT, encoder, 0, 0) if data.beside else None
+        loss = TSDAELoss(encoder, decoder=settings.decoder, beside=beside)
         first = data.train[:PROBED]
         probe_signal(loss, encoder, first["noisy"], first["clean"])
         return loss
@@ -120,6 +128,8 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         rows = data.train[find_longest(data.train, LONG)]  # in characters; of these, the longest in tokens
         sizes = [len(ids) for ids in encoder.tokenizer(rows["clean"], truncation=False, verbose=False)["input_ids"]]
         columns = [rows[name][sizes.index(max(sizes))] for name in ("noisy", "clean")]
+        if data.beside:
+            columns += [max(column.to_pylist(), key=len) for column in data.beside.files[0].rows.columns]
         need = measure_step(loss, encoder, columns, settings.precision, settings.max_length)
         free = processes.smallest(free_memory(encoder.device))
         fits = need.largest(FILLED * free, most=LARGEST_BATCH)
@@ -175,6 +185,9 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
             f"{data.size:,}", f"{data.held_out_size:,}", f"{steps:,}",
             sentences_per_step(settings), settings.decoder_warmup_steps,
         )  # fmt: skip
+        if data.beside:
+            logger.info("Beside each sentence, one of %s labelled pairs of %s.", f"{data.beside.size:,}",
+                        data.beside.files[0].path)  # fmt: skip
 
     def trainer_parts(
         self, settings: TrainSettings, encoder: SentenceTransformer, data: PreparedCorpus
@@ -187,7 +200,9 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         source, *others = data.train[:4]["clean"]
         encoder.model_card_data.widget = [{"source_sentence": source, "sentences": others}]
         return {
-            "train_dataset": data.train.with_transform(NoiseTransform(data.noise, settings.fixed_noise)),
+            "train_dataset": data.train.with_transform(
+                NoiseTransform(data.noise, settings.fixed_noise, data.beside.files[0].rows if data.beside else None)
+            ),
             "eval_dataset": data.held_out if data.held_out_size else None,
             "callbacks": [DecoderWarmup(encoder, settings.decoder_warmup_steps or 0)],
         }

@@ -30,6 +30,7 @@ class SharedGradient:
     def __init__(self, weight: Tensor) -> None:
         self.weight = weight
         self.rows: Tensor | None = None
+        self._guard: Any = None
 
     @contextmanager
     def of_embeddings(self, module: nn.Module) -> Iterator[None]:
@@ -48,10 +49,21 @@ class SharedGradient:
         """Add a look-up's rows."""
         if self.rows is None:
             raise RuntimeError("a look-up came before the head in the backward pass")
+        if self._guard is None:
+            self._guard = self.weight.register_hook(self._check)
         if ids.device.type == "cpu":
             self.rows.index_add_(0, ids, gradient.to(self.rows.dtype))
         else:  # slower, but the same bits each time
             self.rows.index_put_((ids,), gradient.to(self.rows.dtype), accumulate=True)
+
+    def _check(self, gradient: Tensor) -> None:
+        """Refuse a sum with a gradient from elsewhere, which autograd made while rows were still to come."""
+        self._guard.remove()
+        if self.rows is not None and gradient.data_ptr() != self.rows.data_ptr():
+            raise RuntimeError(
+                "another loss in the same backward pass reads the token embeddings: give it to TSDAELoss as `beside`, "
+                "or call backward() for each loss"
+            )
 
 
 class _LookUp(torch.autograd.Function):

@@ -26,20 +26,28 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
     """The denoising auto-encoder loss (Wang, Reimers and Gurevych 2021, arXiv 2104.06979, section 3).
 
     Input are the features of the noisy and of the clean texts, in that order. Like the library's, the
-    decoder computes without dropout; the encoder keeps its own.
+    decoder computes without dropout; the encoder keeps its own. Another loss may stand ``beside`` it: it gets
+    the features of all further texts, and is added.
 
     Attributes:
         encoder: The sentence encoder, the only thing kept after training.
         decoder: What rebuilds the sentence; with ``tied`` it shares the encoder's weights.
     """
 
-    def __init__(self, model: SentenceTransformer, tied: bool = True, decoder: DecoderKind = "auto") -> None:
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        tied: bool = True,
+        decoder: DecoderKind = "auto",
+        beside: nn.Module | None = None,
+    ) -> None:
         """Make the decoder from the live encoder, which is left bitwise unchanged.
 
         Args:
             model: The sentence encoder to adapt.
             tied: Whether encoder and decoder share weights; a prefix decoder always does.
             decoder: ``cross-attention``, ``prefix``, or ``auto``: the first where the family has it.
+            beside: A loss over the same model, without weights of its own.
 
         Raises:
             KitError: If the model is not one text transformer with a tokenizer that pads, or has no decoder.
@@ -55,6 +63,7 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
         self.tokenizer_encoder = self.tokenizer_decoder = model.tokenizer
         self.need_retokenization = False
         self.tied = tied
+        self._beside = [beside] if beside else []  # in a list: its weights are the encoder's
         self.decoder: Any = _make_decoder(transformer, model.get_embedding_dimension() or 0, tied, decoder)
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
@@ -62,15 +71,17 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
 
         Args:
             sentence_features: Two feature dicts, noisy and clean, with ``input_ids`` and
-                ``attention_mask`` of shape (batch, tokens).
+                ``attention_mask`` of shape (batch, tokens); those of the loss beside it, if there is one.
             labels: Ignored; the trainer passes it.
         """
-        source, target = sentence_features
+        source, target, *others = sentence_features
         shared = SharedGradient(self.decoder.output.weight)
         with shared.of_embeddings(self):
             embedding = self.encoder(source)["sentence_embedding"]  # (batch, hidden)
             states, wanted = self.decoder(embedding, target["input_ids"], target["attention_mask"])
-        return mean_cross_entropy(states, self.decoder.output, wanted, shared, self._count(wanted))
+            beside = [loss(others, None) for loss in self._beside if others]  # before the head: see SharedGradient
+        value = mean_cross_entropy(states, self.decoder.output, wanted, shared, self._count(wanted))
+        return sum(beside, start=value)
 
     def _count(self, wanted: Tensor) -> float:
         """Return what to divide by: the mean over processes is then the mean over the tokens of them all."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,6 +80,20 @@ def load_labelled(paths: Sequence[Path]) -> LabelledPairs:
         if not path.is_file():
             raise KitError(f"There is no file {path}. Pass JSON Lines, CSV, TSV or Parquet with labelled pairs.")
     return LabelledPairs(tuple(map(_load, paths)), content_digest(paths))
+
+
+def positives(file: LabelledFile) -> LabelledFile:
+    """Return the texts that belong together: of labels 0 and 1 those with 1, without the label.
+
+    Raises:
+        KitError: If there are none.
+    """
+    if LABEL not in file.rows.column_names:
+        return file
+    rows = file.rows.filter(pc.equal(file.rows[LABEL], 1)).drop_columns([LABEL])
+    if file.labels != "binary" or not len(rows):
+        raise KitError(f"{file.path} holds no texts that belong together (labels: {file.labels}; 1 is for such pairs).")
+    return replace(file, rows=rows, labels="none")
 
 
 def _load(path: Path) -> LabelledFile:

@@ -22,11 +22,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cached_property
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.settings import KitError, PrepareSettings, WordUnit
 from tsdae_kit.text.changes import CHANGES, TWO_DRAWS, Change
 from tsdae_kit.text.words import SPLITTERS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 OwnNoise = Callable[[list[str], random.Random], list[str]]
 
@@ -156,14 +159,16 @@ class NoiseTransform:
     call :meth:`set_epoch` before each epoch (:class:`tsdae_kit.ResumableTrainer` does). Epoch 0 and
     ``fixed`` take a column ``noisy`` as it is stored, if there is one. The columns come out by name,
     noisy first: their order in the data set can not turn source and target around
-    (sentence-transformers issue 3263).
+    (sentence-transformers issue 3263). ``beside``, a table of texts that belong together, adds its columns:
+    to each row, in each epoch, a row of it that seed, epoch and text decide.
     """
 
-    def __init__(self, noise: Noise, fixed: bool = False) -> None:
+    def __init__(self, noise: Noise, fixed: bool = False, beside: pa.Table | None = None) -> None:
         import torch
 
         self.noise = noise
         self.fixed = fixed
+        self.beside = beside
         # Shared memory: workers of a DataLoader that live across epochs see the new value too.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
 
@@ -176,4 +181,12 @@ class NoiseTransform:
         epoch = 0 if self.fixed else int(self._epoch)
         clean = rows["clean"]
         noisy = rows["noisy"] if epoch == 0 and "noisy" in rows else [self.noise(text, epoch) for text in clean]
-        return {"noisy": noisy, "clean": clean}
+        return {"noisy": noisy, "clean": clean, **self._drawn(clean)}
+
+    def _drawn(self, clean: list[str]) -> dict[str, list[str]]:
+        if self.beside is None:
+            return {}
+        draws = (_draws(f"{self.noise.seed}:{int(self._epoch)}:beside:{text}", 2) for text in clean)
+        numbers = [(low + 65536 * high) % len(self.beside) for low, high in draws]
+        drawn = self.beside.take(numbers)
+        return {f"beside_{name}": drawn[name].to_pylist() for name in drawn.column_names}

@@ -27,6 +27,8 @@ from tsdae_kit.text.noise import Noise
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from tsdae_kit.text.labelled import LabelledPairs
+
 MANIFEST = "manifest.json"
 FORMAT = 2
 SPLITS = ("train", "held_out")
@@ -46,17 +48,19 @@ class PreparedCorpus:
         held_out: Pairs that training never sees; may be empty.
         noise: Draws the noise of later epochs.
         manifest: Settings, counts and the fingerprint of input and settings.
+        beside: Labelled pairs that are trained on in the same steps, if any.
     """
 
     train: Dataset
     held_out: Dataset
     noise: Noise
     manifest: dict[str, Any]
+    beside: LabelledPairs | None = None
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the input's bytes and the settings."""
-        return str(self.manifest["fingerprint"])
+        """A digest of the input's bytes and the settings, and of the labelled pairs."""
+        return str(self.manifest["fingerprint"]) + (f"-{self.beside.fingerprint}" if self.beside else "")
 
     @property
     def size(self) -> int:
