@@ -2,9 +2,8 @@
 
     python scripts/search_recipes.py ../shared/datasets --recipes default anchor --domains cranfield twitter --seeds 42
 
-A domain's decoder is warmed up once (200 steps, the encoder frozen) and every recipe begins with it. At each mark three
-encoders are scored: the last, the mean of it and the base model's weights (``blend``), and the mean of the weights of
-all joint steps (``average``). Scores are those on tuning data: askubuntu's dev queries among 5,000 documents,
+A domain's decoder is warmed up once (200 steps, the encoder frozen) and every recipe begins with it. At each mark two
+encoders are scored: the last, and the mean of its weights and the base model's (``blend``). Scores are those on tuning data: askubuntu's dev queries among 5,000 documents,
 cranfield, twitter's PIT dev pairs, mqp's dev pairs; beside them stands the test without labels (held-out noisy
 sentences find their clean ones). One JSON line for each; what the file holds already is not done again.
 ``--table`` prints the differences from the base model.
@@ -152,25 +151,21 @@ def measure(encoder: SentenceTransformer, tasks: list[Task]) -> float:
 
 
 class Marks(TrainerCallback):
-    """Scores the encoder, its blend with the base model and the average of all steps, at some steps."""
+    """Scores the encoder, and its blend with the base model, at some steps."""
 
     def __init__(self, encoder: SentenceTransformer, tasks: list[list[Task]], marks: list[int], found: Any) -> None:
         self.encoder, self.tasks, self.marks, self.found = encoder, tasks, marks, found
         self.base = {name: p.detach().clone() for name, p in encoder.named_parameters()}
-        self.sum = {name: torch.zeros_like(p) for name, p in self.base.items()}
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Score."""
         with torch.no_grad():
-            for name, p in self.encoder.named_parameters():
-                self.sum[name] += p
             if state.global_step not in self.marks:
                 return
             last = {name: p.detach().clone() for name, p in self.encoder.named_parameters()}
             kinds = {
                 "last": last,
                 "blend": {name: (p + self.base[name]) / 2 for name, p in last.items()},
-                "average": {name: p / state.global_step for name, p in self.sum.items()},
             }
             for kind, weights in kinds.items():
                 self.set(weights)
