@@ -3,10 +3,10 @@
     python scripts/search_recipes.py ../shared/datasets --recipes default anchor --domains cranfield twitter --seeds 42
 
 A domain's decoder is warmed up once (200 steps, the encoder frozen) and every recipe begins with it. At each mark two
-encoders are scored: the last, and the mean of its weights and the base model's (``blend``). Scores are those on tuning data: askubuntu's dev queries among 5,000 documents,
-cranfield, twitter's PIT dev pairs, mqp's dev pairs; beside them stands the test without labels (held-out noisy
-sentences find their clean ones). One JSON line for each; what the file holds already is not done again.
-``--table`` prints the differences from the base model.
+encoders are scored: the last, and the mean of its weights and the base model's (``blend``). Scores are those on tuning
+data: askubuntu's dev queries among 5,000 documents, cranfield, twitter's PIT dev pairs, mqp's dev pairs; beside them
+stands the test without labels (held-out noisy sentences find their clean ones). One JSON line for each; what the file
+holds already is not done again. ``--table`` prints the differences from the base model.
 """
 
 from __future__ import annotations
