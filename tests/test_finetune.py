@@ -194,10 +194,11 @@ def corpus(monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_hard_negatives_are_near_and_not_the_positive_and_a_resumed_run_keeps_them(
-    tiny_model: Path, corpus: Path
+    tiny_model: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write("pairs.jsonl", pairs())
     tune(tiny_model, file, output="whole", mine_negatives=corpus)
+    assert "it/s" not in capsys.readouterr().err  # no progress bars
     mined = parquet.read_table("whole/negatives-0-pairs.parquet")
     assert mined.column_names == ["anchor", "positive", "negative"]
     assert 20 < len(mined) <= 80

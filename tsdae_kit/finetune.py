@@ -124,7 +124,7 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
 
         kept = settings.output / f"negatives-{name}.parquet"
         sentences = read_sentences(corpus)
-        return processes.from_first(lambda: mine_negatives(file.rows, sentences, encoder, kept, settings.batch_size))
+        return processes.from_first(lambda: mine_negatives(file.rows, sentences, encoder, kept, settings))
 
 
 def _wants_negatives(settings: FineTuneSettings, file: LabelledFile) -> bool:

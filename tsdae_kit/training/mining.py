@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import pyarrow as pa
+import torch
 from datasets import Dataset
 from pyarrow import parquet
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import mine_hard_negatives
 
 from tsdae_kit.folders import new_file
-from tsdae_kit.settings import KitError
+from tsdae_kit.settings import KitError, RunSettings
 from tsdae_kit.training.checkpoints import list_checkpoints
 
 logger = logging.getLogger("tsdae_kit")
@@ -28,7 +31,7 @@ _AT_ONCE = 256  # pairs compared with the whole corpus
 
 
 def mine_negatives(
-    rows: pa.Table, sentences: Iterator[str], encoder: SentenceTransformer, kept: Path, batch_size: int
+    rows: pa.Table, sentences: Iterator[str], encoder: SentenceTransformer, kept: Path, settings: RunSettings
 ) -> pa.Table:
     """Return the pairs that have a hard negative, with it as a third column.
 
@@ -37,7 +40,7 @@ def mine_negatives(
         sentences: The corpus; the positives are searched too.
         encoder: As the run begins with it.
         kept: The file in the run's folder.
-        batch_size: Texts encoded at once.
+        settings: The run's, filled in: precision and batch size hold here too.
 
     Raises:
         KitError: If none is found, or the file is gone from a run that has trained on it.
@@ -46,10 +49,15 @@ def mine_negatives(
         return parquet.read_table(kept)
     if list_checkpoints(kept.parent):
         raise KitError(f"{kept}, the negatives that this run has trained on, is gone. Restore it, or start a new run.")
-    mined = mine_hard_negatives(
-        Dataset(rows), encoder, corpus=list(dict.fromkeys(sentences)), relative_margin=MARGIN, range_max=DEPTH,
-        num_negatives=1, batch_size=batch_size, faiss_batch_size=_AT_ONCE, verbose=False,
-    )  # fmt: skip
+    corpus = list(dict.fromkeys(sentences))
+    logger.info("Searching %s sentences for hard negatives of %s pairs.", f"{len(corpus):,}", f"{len(rows):,}")
+    low = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(settings.precision)
+    # The library's progress bars cannot be switched off.
+    with redirect_stderr(StringIO()), torch.autocast(encoder.device.type, low, enabled=low is not None):
+        mined = mine_hard_negatives(
+            Dataset(rows), encoder, corpus=corpus, relative_margin=MARGIN, range_max=DEPTH, num_negatives=1,
+            batch_size=settings.batch_size, faiss_batch_size=_AT_ONCE, verbose=False,
+        )  # fmt: skip
     if not len(mined):
         raise KitError("No hard negatives were found. Leave --mine-negatives out, or name a larger corpus.")
     logger.info("%s of %s pairs have a hard negative in the corpus.", f"{len(mined):,}", f"{len(rows):,}")
