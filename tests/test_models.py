@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import transformers as tf
+from safetensors.torch import load_file, save_file
 from sentence_transformers import MultiVectorEncoder, SentenceTransformer, SparseEncoder
 from sentence_transformers.base.modules import Transformer as TransformerOf
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
@@ -69,7 +70,7 @@ def test_the_prompt_that_an_encoder_is_used_with_stands_before_the_noisy_text(
 
     monkeypatch.setattr(TSDAELoss, "forward", watch)
     final = adapt(**GIVEN | {"max_steps": 3}, model=str(tmp_path / "prompted"), data=tiny_data)
-    batches = seen[1:]  # behind the probe
+    batches = seen[3:]  # behind the probe and the two steps whose memory is measured
     assert batches
     assert all(noisy.startswith("the doctor ") for noisy, _ in batches)
     assert not all(clean.startswith("the doctor ") for _, clean in batches)
@@ -166,3 +167,18 @@ def test_a_run_takes_words_from_a_file_and_its_final_model_knows_them(
     assert adapt(resume=True, output=final.parent, data=tiny_data, max_steps=12) == final
     with pytest.raises(KitError, match=r"--add-words .*words.txt cannot be read"):
         adapt(**GIVEN, model=str(tmp_path / "model"), data=tiny_data, output="other", add_words=tmp_path / "words.txt")
+
+
+@pytest.mark.parametrize(("name", "lacks"), [("layer.1.output.dense.weight", True), ("pooler.dense.weight", False)])
+def test_a_model_that_lacks_some_of_its_weights_is_refused(tiny_model: Path, name: str, lacks: bool) -> None:
+    """Transformers would make them up at random, and say so in its log only."""
+    shutil.copytree(tiny_model, "model")
+    file = next(Path("model").rglob("model.safetensors"))
+    weights = load_file(file)
+    full = next(key for key in weights if key.endswith(name))
+    save_file({key: tensor for key, tensor in weights.items() if key != full}, file, {"format": "pt"})
+    if lacks:
+        with pytest.raises(KitError, match=r"lacks 1 of its encoder's weights \(.*layer.1.output.dense.weight\)"):
+            load_encoder("model", CPU)
+    else:
+        load_encoder("model", CPU)

