@@ -176,10 +176,10 @@ def test_without_labels_held_out_or_chosen_sentences_are_found_from_their_noisy_
 
 def test_sentences_of_one_document_are_a_second_proxy(tiny_model: Path) -> None:
     sentences = make_sentences(90)
-    rows = [{"id": f"d{i}", "text": " ".join(sentences[3 * i : 3 * i + 3])} for i in range(28)]
+    rows = [{"id": f"d{i}", "text": "\n\n".join(sentences[3 * i : 3 * i + 3])} for i in range(28)]
     rows += [{"id": f"alone{i}", "text": text} for i, text in enumerate(sentences[84:])]
     write_lines(Path("docs.jsonl"), [json.dumps(row) for row in rows])
-    prepare_corpus(files=["docs.jsonl"], output="prepared", split="sentences")
+    prepare_corpus(files=["docs.jsonl"], output="prepared", split="paragraphs")
     _, task = read_tasks("prepared", "test")
     assert isinstance(task, Retrieval)
     assert task.proxy

@@ -51,7 +51,7 @@ def training_arguments(
         "eval_strategy": "steps" if evaluates else "no",
         "eval_steps": settings.eval_steps,
         "logging_steps": settings.logging_steps,
-        "dataloader_num_workers": settings.workers,
+        "dataloader_num_workers": settings.workers or 0,
         "dataloader_pin_memory": device == "cuda",
         "seed": settings.seed,
         "report_to": settings.report_to,
