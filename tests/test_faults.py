@@ -293,3 +293,19 @@ def test_a_record_without_a_part_is_one_line_before_any_training(tmp_path: Path,
     with pytest.raises(KitError, match=rf"run\.json is damaged .*{key}") as raised:
         adapt(output=tmp_path, resume=True)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("place", ["models.choose_device", "session._write_final"])
+def test_a_signal_while_a_model_is_loaded_or_written_ends_the_run_in_the_same_way(
+    place: str, number: signal.Signals, given: dict[str, Any], uninterrupted: Path
+) -> None:
+    before = signal.getsignal(number)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"tsdae_kit.training.{place}", lambda *_: os.kill(os.getpid(), number))
+        with pytest.raises(RunStopped, match=f"Stopped by {number.name}, outside of training"):
+            adapt(**given)
+    assert not Path(given["output"], "final").exists()
+    assert signal.getsignal(number) == before
+    adapt(**given)
+    assert_equal_to_the_bit(Path(given["output"]), uninterrupted)

@@ -20,7 +20,7 @@ from tests.test_families import GIVEN, features, load, make
 from tests.tiny import make_sentences, make_tokenizer
 from tsdae_kit import TSDAELoss, adapt, score_models
 from tsdae_kit.settings import KitError
-from tsdae_kit.training.models import load_encoder
+from tsdae_kit.training.models import count_positions, load_encoder
 from tsdae_kit.training.vocabulary import add_words
 
 CPU = torch.device("cpu")
@@ -182,3 +182,13 @@ def test_a_model_that_lacks_some_of_its_weights_is_refused(tiny_model: Path, nam
             load_encoder("model", CPU)
     else:
         load_encoder("model", CPU)
+
+
+def test_positions_behind_the_paddings_are_not_counted() -> None:
+    sizes = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    roberta = tf.RobertaModel(tf.RobertaConfig(max_position_embeddings=66, pad_token_id=1, **sizes))
+    bert = tf.BertModel(tf.BertConfig(max_position_embeddings=64, **sizes))
+    assert (count_positions(roberta), count_positions(bert)) == (64, 64)
+    roberta(torch.full((1, 64), 5))
+    with pytest.raises((IndexError, RuntimeError)):
+        roberta(torch.full((1, 65), 5))

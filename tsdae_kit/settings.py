@@ -27,8 +27,8 @@ class KitError(Exception):
         return " ".join(super().__str__().splitlines())  # names of files and columns may hold line ends
 
 
-class RunStopped(Exception):  # noqa: N818  # the run is well, and waits to be resumed
-    """A signal ended the run, after a checkpoint: one line, exit code 75 (EX_TEMPFAIL), for a scheduler to requeue."""
+class RunStopped(BaseException):  # no error: the run waits to be resumed, whatever a library catches
+    """A signal ended the run, its state whole: one line, exit code 75 (EX_TEMPFAIL), for a scheduler to requeue."""
 
 
 class NoGain(Exception):  # noqa: N818  # the run is well, its result is not

@@ -54,6 +54,14 @@ def has_bf16(device: torch.device) -> bool:
     )
 
 
+def count_positions(transformer: Any) -> int | None:
+    """Return how many tokens an encoder with learned positions can take (RoBERTa's begin behind the padding's)."""
+    limit = getattr(getattr(transformer, "config", None), "max_position_embeddings", None)
+    learned = [module for name, module in transformer.named_modules() if name.endswith("position_embeddings")]
+    padding = getattr(learned[0], "padding_idx", None) if learned else None
+    return limit if limit is None or padding is None else limit - padding - 1
+
+
 def load_encoder(name: str, device: torch.device, trust_remote_code: bool = False) -> SentenceTransformer:
     """Return the sentence encoder called ``name``: a folder, a model in the hub's cache, the package, the hub.
 

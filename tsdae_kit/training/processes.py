@@ -8,13 +8,18 @@ through here. With one process everything in this module is free.
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, TypeVar
 
-from tsdae_kit.settings import KitError
+from tsdae_kit.settings import KitError, RunStopped
 
 T = TypeVar("T")
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+Handler = Callable[[int, FrameType | None], Any]
 
 
 def count() -> int:
@@ -69,6 +74,30 @@ def from_first(action: Callable[[], T]) -> T:
         raise SystemExit(2)
     result: T = answer[0]
     return result
+
+
+@contextmanager
+def handled_signals(handler: Handler) -> Iterator[None]:
+    """Hand the signals to ``handler`` in this block (in the main thread; elsewhere Python does not allow it)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handled in before.items():
+            signal.signal(number, handled)
+
+
+def stop_at_once(number: int, frame: FrameType | None) -> None:
+    """End a run that trains no step at the moment: a model is loaded or written; what was saved is whole.
+
+    Raises:
+        RunStopped: Always.
+    """
+    name = signal.Signals(number).name
+    raise RunStopped(f"Stopped by {name}, outside of training; what was saved is whole. Continue with --resume.")
 
 
 def smallest(value: int) -> int:

@@ -136,6 +136,7 @@ def run_stage(stage: TrainingStage[Any, Any], given: Mapping[str, Any]) -> Path:
     """
     with ExitStack() as stack:
         stack.enter_context(show_messages(processes.number() == 0))
+        stack.enter_context(processes.handled_signals(processes.stop_at_once))
         stack.enter_context(processes.joined(on_cpu=given.get("device") == "cpu"))
         run = plan_run(stage.kind, given)
         processes.from_first(lambda: stack.enter_context(sole_owner(run.folder)))
@@ -394,13 +395,13 @@ def _count_steps(settings: RunSettings, rows: int) -> int:
 
 def fill_in(settings: Settings, encoder: SentenceTransformer) -> Settings:
     """Return the settings with what depends on the machine or the model filled in."""
-    from tsdae_kit.training.models import has_bf16
+    from tsdae_kit.training.models import count_positions, has_bf16
 
     precision = settings.precision
     if precision == "auto":
         precision = "bf16" if has_bf16(encoder.device) else "fp32"
     transformer: Any = encoder.transformers_model
-    limit = getattr(getattr(transformer, "config", None), "max_position_embeddings", None)
+    limit = count_positions(transformer)
     if limit and settings.max_length and settings.max_length > limit:
         raise KitError(
             f"--max-length {settings.max_length} is more than the {limit} tokens that {settings.model} can take."

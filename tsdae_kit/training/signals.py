@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from types import FrameType
 from typing import Any
 
@@ -20,15 +18,13 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from tsdae_kit.training import processes
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-
 
 def ignore_signals(worker: int) -> None:
     """Keep a DataLoader's worker alive (as its ``worker_init_fn``): schedulers and terminals signal whole groups.
 
     Torch's own handler would end the worker, and the trainer with it, in the middle of a step.
     """
-    for number in SIGNALS:
+    for number in processes.SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -46,18 +42,9 @@ class StopOnSignal(TrainerCallback):
     def __init__(self) -> None:
         self.received: str | None = None
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take the signals over in this block (in the main thread; elsewhere Python does not allow it)."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._note) for number in SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    def listening(self) -> AbstractContextManager[None]:
+        """Take the signals over in a block."""
+        return processes.handled_signals(self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received:
