@@ -1,0 +1,63 @@
+"""The wheel holds all that is needed: installed apart from the checkout it runs, and types a user's project."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import make_sentences
+
+ROOT = Path(__file__).parents[1]
+USER = """
+from tsdae_kit import KitError, Noise, TSDAELoss, adapt, fine_tune, prepare_corpus, score_models
+
+noise = Noise(deletion_ratio=0.6)
+text: str = noise("the doctor treats a rash", 1)
+final = adapt(data=prepare_corpus(files=["corpus.txt"]), resume=True)
+print(final.name, score_models(models=[final], data=["corpus.txt"])["results"])
+"""
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", str(place), str(ROOT)], check=True)
+    (wheel,) = place.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(place / "site"), str(wheel)], check=True)
+    return place / "site"
+
+
+def run(installed: Path, *command: str) -> str:
+    environment = os.environ | {"PYTHONPATH": str(installed), "MYPYPATH": str(installed)}
+    done = subprocess.run(
+        [sys.executable, *command], env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_installed_wheel_goes_from_text_to_a_model(installed: Path, tiny_model: Path) -> None:
+    assert run(installed, "-c", "import tsdae_kit; print(tsdae_kit.__file__)").startswith(str(installed))
+    Path("corpus.txt").write_text("\n".join(make_sentences(120)))
+    Path("plan.yaml").write_text(
+        "prepare: {files: [corpus.txt]}\n"
+        f"train: {{model: {tiny_model}, max_steps: 2, decoder_warmup_steps: 0, device: cpu}}\n"
+        "evaluate: {data: [data/prepared], device: cpu}\n"
+    )
+    run(installed, "-m", "tsdae_kit", "run", "plan.yaml")
+    assert Path("runs/tsdae/final/model.safetensors").exists()
+    assert Path("scores.json").exists()
+
+
+def test_a_users_project_is_type_checked_strictly(installed: Path) -> None:
+    Path("user.py").write_text(USER)
+    output = run(installed, "-m", "mypy", "--strict", "--cache-dir", "cache", "user.py")
+    assert "Success" in output
+    Path("user.py").write_text(USER + "noise(3)\n")
+    with pytest.raises(AssertionError, match="arg-type"):
+        run(installed, "-m", "mypy", "--strict", "--cache-dir", "cache", "user.py")
