@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -192,6 +193,7 @@ def test_killed_at_any_moment_it_leaves_nothing_and_run_again_it_completes() -> 
     began = time.monotonic()
     assert run_command(source, "--output", "whole", "--workers", "2").returncode == 0
     whole = time.monotonic() - began
+    finished = 0  # before they were killed, on a machine that is faster by now
     for part in range(1, 7):
         process = run_command(source, "--output", "out", "--workers", "2", wait=False)
         time.sleep(whole * part / 8)
@@ -199,7 +201,11 @@ def test_killed_at_any_moment_it_leaves_nothing_and_run_again_it_completes() -> 
         process.kill()
         process.communicate()  # until all its workers, who hold its output, have gone too
         assert not any(Path(f"/proc/{child}/exe").exists() for child in children)
-        assert not Path("out").exists()
+        if Path("out").exists():
+            assert contents("out") == contents("whole")
+            shutil.rmtree("out")
+            finished += 1
+    assert finished < 4
     assert run_command(source, "--output", "out", "--workers", "2").returncode == 0
     assert contents("out") == contents("whole")
     assert sorted(p.name for p in Path().iterdir()) == [".out.lock", ".whole.lock", "c.txt", "out", "whole"]
