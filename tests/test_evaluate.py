@@ -21,6 +21,7 @@ from sentence_transformers.sentence_transformer.evaluation import (
 
 from tests.tiny import make_sentences
 from tsdae_kit import KitError, prepare_corpus, score_models
+from tsdae_kit.evaluation import unlabelled
 from tsdae_kit.evaluation.data import read_tasks
 from tsdae_kit.evaluation.scoring import Embeddings
 from tsdae_kit.evaluation.tasks import Pairs, Retrieval
@@ -174,7 +175,7 @@ def test_without_labels_held_out_or_chosen_sentences_are_found_from_their_noisy_
     assert 0 < report["results"][0]["score"] <= 100
 
 
-def test_sentences_of_one_document_are_a_second_proxy(tiny_model: Path) -> None:
+def test_sentences_of_one_document_are_a_second_proxy(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sentences = make_sentences(90)
     rows = [{"id": f"d{i}", "text": "\n\n".join(sentences[3 * i : 3 * i + 3])} for i in range(28)]
     rows += [{"id": f"alone{i}", "text": text} for i, text in enumerate(sentences[84:])]
@@ -190,6 +191,11 @@ def test_sentences_of_one_document_are_a_second_proxy(tiny_model: Path) -> None:
         assert {task.docs[row] for row in grades} == others
     report = score_models(models=[tiny_model], data=["prepared"], device="cpu")
     assert [row["metric"] for row in report["results"]] == ["MRR@10"] * 2
+    monkeypatch.setattr(unlabelled, "ROWS", 45)  # of 90
+    _, part = read_tasks("prepared", "test")
+    assert isinstance(part, Retrieval)
+    assert 5 < len(part.queries) < 25
+    assert len(part.docs) == 2 * len(part.queries)  # whole documents
 
 
 def test_each_text_is_encoded_once_and_prompts_are_used(load_tiny: Callable[[], SentenceTransformer]) -> None:

@@ -296,7 +296,7 @@ def test_a_record_without_a_part_is_one_line_before_any_training(tmp_path: Path,
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-@pytest.mark.parametrize("place", ["models.choose_device", "session._write_final"])
+@pytest.mark.parametrize("place", ["models.choose_device", "ending._write_final"])
 def test_a_signal_while_a_model_is_loaded_or_written_ends_the_run_in_the_same_way(
     place: str, number: signal.Signals, given: dict[str, Any], uninterrupted: Path
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -106,3 +107,16 @@ def test_a_resumed_run_draws_no_noise_for_what_it_skips(
     monkeypatch.setattr(NoiseTransform, "set_epoch", lambda *_: drawn.clear())  # what was read for the model's card
     adapt(output="run", resume=True, max_steps=22)
     assert 2 * 8 <= sum(drawn) <= 3 * 8  # two steps, and a batch that is read ahead; 160 rows were skipped
+
+
+def test_an_evaluator_of_the_users_own_is_kept(load_tiny: Load) -> None:
+    model = load_tiny()
+    clean = make_sentences(8)
+    evaluator = EmbeddingSimilarityEvaluator(clean[:4], clean[4:], [0.1, 0.9, 0.5, 0.2])
+    pairs = Dataset.from_dict({"noisy": clean, "clean": clean})
+    trainer = ResumableTrainer(
+        model=model, loss=TSDAELoss(model), train_dataset=pairs, evaluator=evaluator,
+        args=arguments(max_steps=1, eval_strategy="steps", eval_steps=1),
+    )  # fmt: skip
+    trainer.train()
+    assert any("spearman" in name for entry in trainer.state.log_history for name in entry)

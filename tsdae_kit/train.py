@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tsdae_kit.text.pairs import PreparedCorpus
 
 logger = logging.getLogger("tsdae_kit")
-PROBED, LONG = 4, 1000  # sentences
+PROBED, LOOKED_AT = 4, 1000  # sentences
 FILLED = 0.8  # of what is free, by --batch-size auto
 FINISHED_RATE, ADAPTER_RATE = 1e-5, 1e-4  # of an encoder that knows something already; results/README.md
 LONGEST_WARMUP = 200  # steps of the decoder alone; measured in results/README.md
@@ -125,7 +125,7 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         from tsdae_kit.training.batches import find_longest
         from tsdae_kit.training.memory import free_memory, measure_step
 
-        rows = data.train[find_longest(data.train, LONG)]  # in characters; of these, the longest in tokens
+        rows = data.train[find_longest(data.train, LOOKED_AT)]  # in characters; of these, the longest in tokens
         sizes = [len(ids) for ids in encoder.tokenizer(rows["clean"], truncation=False, verbose=False)["input_ids"]]
         columns = [rows[name][sizes.index(max(sizes))] for name in ("noisy", "clean")]
         if data.beside:
@@ -208,10 +208,10 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         }
 
     def tokens_per_word(self, encoder: SentenceTransformer, data: PreparedCorpus) -> float | None:
-        """Return how many tokens are predicted for a word of the held-out sentences, on average."""
+        """Return how many tokens are predicted for a word of the first held-out sentences, on average."""
         from tsdae_kit.text.words import SPLITTERS
 
-        texts = data.held_out["clean"][:]
+        texts = data.held_out[:LOOKED_AT]["clean"]
         words = sum(len(SPLITTERS[data.noise.words](text)) for text in texts)
         ids = encoder.tokenizer(texts, truncation=False, verbose=False)["input_ids"] if texts else []
         return sum(len(row) - 1 for row in ids) / words if words else None

@@ -25,6 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from tsdae_kit.denoising import cross_entropy
+from tsdae_kit.training.models import in_precision
 from tsdae_kit.training.space import count_weights
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # in malloc.h
@@ -99,7 +100,6 @@ def measure_step(
         max_length: Where sentences are cut, in tokens, if not at the encoder's own length.
     """
     device, before = encoder.device, encoder.max_seq_length
-    low = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     peaks = []
     mode = loss.training
     loss.train()
@@ -111,7 +111,7 @@ def measure_step(
                 tokens = max(f["input_ids"].shape[1] for f in features)
                 features = [{k: v.to(device) if isinstance(v, Tensor) else v for k, v in f.items()} for f in features]
                 peak = _Peak(iter([*loss.parameters(), *loss.buffers()]))
-                with peak, torch.autocast(device.type, low, enabled=low is not None):
+                with peak, in_precision(device, precision):
                     value = loss(features, None)
                     value.backward()
                 del value, features
@@ -122,7 +122,7 @@ def measure_step(
         loss.train(mode)
     sentence = max(1, (peaks[1] - peaks[0]) // 2)
     moments = 2 * 4 * count_weights(loss, encoder, learning=True)
-    pieces = cross_entropy.PIECE * (4 if low is None else 6)  # the logits, and in half precision their copy
+    pieces = cross_entropy.PIECE * (4 if precision == "fp32" else 6)  # the logits, and in half precision their copy
     return StepMemory(max(0, peaks[0] - 2 * sentence) + moments + pieces, sentence, tokens)
 
 

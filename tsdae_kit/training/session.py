@@ -1,7 +1,7 @@
 """From a stage's settings to its final model: what all stages that train do in the same way.
 
-Where the run stands, whether it may begin, its folder and record, the training itself, the final model
-and the closing table. What differs (the data, the loss, the trainer's callbacks) a stage says through
+Where the run stands, whether it may begin, its folder and record, the training itself (what comes after
+the last step: ``ending``). What differs (the data, the loss, the trainer's callbacks) a stage says through
 the methods of :class:`TrainingStage`.
 """
 
@@ -12,23 +12,22 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
-from tsdae_kit.console import log_file, quiet_frameworks, show_duration, show_messages, table
-from tsdae_kit.folders import new_folder
-from tsdae_kit.settings import KitError, NoGain, RunSettings, RunStopped, flag
+from tsdae_kit.console import log_file, quiet_frameworks, show_messages
+from tsdae_kit.settings import KitError, RunSettings, RunStopped, flag
 from tsdae_kit.training import processes
+from tsdae_kit.training.ending import conclude, judge, write_best
 from tsdae_kit.training.runs import (
     FINAL,
-    RECORD,
+    METRICS,
     Run,
     begin_run,
     check_unchanged,
-    finish_run,
     plan_run,
     settings_differences,
     sole_owner,
@@ -42,11 +41,9 @@ if TYPE_CHECKING:
 
     from tsdae_kit.evaluation.goals import Goal
     from tsdae_kit.training.progress import Progress
-    from tsdae_kit.training.selection import Selection
     from tsdae_kit.training.trainer import ResumableTrainer
 
 logger = logging.getLogger("tsdae_kit")
-METRICS = "metrics.jsonl"
 
 
 class TrainingData(Protocol):
@@ -158,7 +155,7 @@ def _run(stage: TrainingStage[Any, Any], run: Run, stack: ExitStack) -> Path:
     if run.resume_from is None and _is_finished(run, steps) and final.is_dir():
         logger.info("This run is finished: %s holds step %d.", final, run.record["finished_step"])
         if run.record.get("goals"):
-            _judge(run.settings, run.record.get("best_step", steps))
+            judge(run.settings, run.record.get("best_step", steps))
         return final
     identity = run.record["id"]
     checkpoint = processes.from_first(lambda: choose_checkpoint(run.folder, identity, run.resume_from))
@@ -239,35 +236,16 @@ def _train(
     if last < steps:
         logger.info("Stopped early, after step %d of %d: %d evaluations without a better score.", last, steps,
                     settings.patience)  # fmt: skip
-    best = processes.from_first(lambda: _finish(settings, record, encoder, (last, steps), selection, load))
-    _conclude(run.folder / FINAL, last, progress, time.monotonic() - started)
+    best = processes.from_first(lambda: write_best(settings, record, encoder, (last, steps), selection, load))
+    conclude(run.folder / FINAL, last, progress, time.monotonic() - started)
     if selection:
         base = f"{selection.scores[0]:.2f}" if 0 in selection.scores else "unknown"
         logger.info(
             "Scores (%s): base model %s; best %.2f, at step %d.", ", ".join(goal.name for goal in goals), base,
             max(selection.scores.values()), best,
         )  # fmt: skip
-        _judge(settings, best)
+        judge(settings, best)
     return run.folder / FINAL
-
-
-def _judge(settings: RunSettings, best: int) -> None:
-    """Say whether the model that the run began with was beaten.
-
-    Raises:
-        NoGain: If it was not, and a gain was required.
-    """
-    final = settings.output / FINAL
-    if best:
-        logger.info(
-            "The final model is that of step %d. Chosen by these scores, it is flattered by them; on other data: "
-            "python -m tsdae_kit.evaluate %s %s --data DIR", best, settings.model, final,
-        )  # fmt: skip
-        return
-    verdict = f"No step scored above the base model: {final} is the base model as it was."
-    if settings.require_gain:
-        raise NoGain(verdict)
-    logger.info("%s", verdict)
 
 
 def _make_loss(
@@ -340,48 +318,6 @@ def _run_trainer(trainer: ResumableTrainer, progress: Progress, checkpoint: Path
     return int(trainer.state.global_step)
 
 
-def _finish(
-    settings: RunSettings,
-    record: dict[str, Any],
-    encoder: SentenceTransformer,
-    steps: tuple[int, int],
-    selection: Selection | None,
-    load: Callable[[Path | None], SentenceTransformer],
-) -> int:
-    """Write the final model, of the best step if there are scores; return its step.
-
-    Args:
-        settings: The run's, filled in.
-        record: The run's.
-        encoder: As it is after the last step.
-        steps: The last step, and how many the run was to have.
-        selection: The scores.
-        load: Gives the encoder of a checkpoint; of ``None``, the base model.
-    """
-    from tsdae_kit.training.selection import choose_model
-
-    best = steps[0]
-    if selection:
-        encoder, best = choose_model(selection, encoder, load, (settings.output, record["id"]), best)
-        encoder.max_seq_length = record["max_length"]
-    _write_final(settings.output / FINAL, encoder)
-    finish_run(settings, {**record, "best_step": best, "stopped_early": steps[0] < steps[1]}, steps[0])
-    return best
-
-
-def _write_final(final: Path, encoder: SentenceTransformer) -> None:
-    from safetensors import SafetensorError
-
-    from tsdae_kit.training.adapters import merge_adapters
-
-    merge_adapters(encoder)
-    try:
-        with new_folder(final) as folder:
-            encoder.save_pretrained(str(folder))
-    except (OSError, SafetensorError) as error:
-        raise KitError(f"{final} could not be written ({error}). Make room, then --resume writes it.") from error
-
-
 def sentences_per_step(settings: RunSettings) -> int:
     """Return how many rows a step takes, over all processes."""
     return settings.batch_size * processes.count() * settings.gradient_accumulation_steps
@@ -418,17 +354,3 @@ def _introduce(settings: RunSettings, asked: RunSettings, encoder: SentenceTrans
     sources = ", ".join(map(str, settings.sources))
     logger.info("Training %s on %s on %s in %s.", settings.model, sources, encoder.device, settings.precision)
     logger.info("Settings that differ from the defaults: %s.", ", ".join(settings_differences(asked)) or "none")
-
-
-def _conclude(final: Path, steps: int, progress: Progress, seconds: float) -> None:
-    rows = [
-        ("steps", f"{steps:,}"),
-        ("time", show_duration(seconds)),
-        ("sentences per second", f"{progress.speed:,.0f}"),
-    ]
-    for kind, name in (("loss", "training loss"), ("eval_loss", "held-out loss")):
-        if kind in progress.last:
-            rows.append((f"{name}, first and last", f"{progress.first[kind]:.4f}  {progress.last[kind]:.4f}"))
-    logger.info("%s", table(rows))
-    logger.info("The trained model: %s (SentenceTransformer(%r) loads it).", final, str(final))
-    logger.info("The run: %s, %s, train.log and the checkpoints in %s.", RECORD, METRICS, final.parent)

@@ -61,10 +61,11 @@ class ResumableTrainer(SentenceTransformerTrainer):
         **kwargs: Any,
     ) -> None:
         """Take the parent's arguments, the run's id, what a failed save means, and what chooses the best step."""
-        if selection is not None and kwargs.get("eval_dataset") is None:
+        if scored_only := selection is not None and kwargs.get("eval_dataset") is None:
             kwargs["evaluator"] = SequentialEvaluator([])  # else the library refuses to evaluate
         super().__init__(*args, **kwargs)
-        self.evaluator = None
+        if scored_only:
+            self.evaluator = None
         self.selection = selection
         if selection is not None:
             self.add_callback(selection)
