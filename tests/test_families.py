@@ -17,7 +17,7 @@ from tsdae_kit import TSDAELoss, adapt
 from tsdae_kit.denoising.decoder import CrossAttentionDecoder
 from tsdae_kit.denoising.heads import make_head
 from tsdae_kit.denoising.prefix import PrefixDecoder
-from tsdae_kit.settings import KitError
+from tsdae_kit.errors import KitError
 from tsdae_kit.training.progress import Progress
 
 SIZE = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48,

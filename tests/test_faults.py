@@ -21,7 +21,7 @@ from transformers.trainer_pt_utils import safe_globals
 from tests.test_checkpoints import DAMAGES
 from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, finish, last_step, send, start
 from tsdae_kit import KitError, adapt
-from tsdae_kit.settings import RunStopped, run_command
+from tsdae_kit.errors import RunStopped, run_command
 from tsdae_kit.training import checkpoints
 from tsdae_kit.training import trainer as trainer_module
 from tsdae_kit.training.checkpoints import find_fault, list_checkpoints, step_of

@@ -15,7 +15,7 @@ from sentence_transformers.sentence_transformer import losses
 from tests.test_resume import interrupted_after
 from tests.tiny import ENDINGS, SUBJECTS, assert_equal_to_the_bit, make_sentences
 from tsdae_kit import fine_tune
-from tsdae_kit.settings import KitError
+from tsdae_kit.errors import KitError
 from tsdae_kit.text.labelled import load_labelled
 from tsdae_kit.training.objectives import make_objective
 

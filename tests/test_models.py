@@ -19,7 +19,7 @@ from sentence_transformers.sparse_encoder.modules import SpladePooling
 from tests.test_families import GIVEN, features, load, make
 from tests.tiny import make_sentences, make_tokenizer
 from tsdae_kit import TSDAELoss, adapt, score_models
-from tsdae_kit.settings import KitError
+from tsdae_kit.errors import KitError
 from tsdae_kit.training.models import count_positions, load_encoder
 from tsdae_kit.training.vocabulary import add_words
 

@@ -14,8 +14,8 @@ import yaml
 
 from tests.tiny import make_sentences
 from tsdae_kit.__main__ import main
+from tsdae_kit.errors import KitError
 from tsdae_kit.plan import run_plan
-from tsdae_kit.settings import KitError
 
 
 def write_plan(model: Path, **changes: dict[str, object]) -> Path:

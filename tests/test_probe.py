@@ -16,7 +16,7 @@ from tests.test_families import GIVEN, load, make
 from tests.tiny import make_sentences
 from tsdae_kit import TSDAELoss, adapt, probe_signal
 from tsdae_kit.denoising import prefix
-from tsdae_kit.settings import KitError
+from tsdae_kit.errors import KitError
 
 NOISY = ["a nurse.", *make_sentences(3)]
 CLEAN = make_sentences(4)

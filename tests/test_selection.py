@@ -16,8 +16,8 @@ from sentence_transformers import SentenceTransformer
 from tests.test_resume import interrupted_after
 from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, make_sentences
 from tsdae_kit import KitError, adapt, fine_tune, prepare_corpus, score_models, train
+from tsdae_kit.errors import NoGain
 from tsdae_kit.evaluation.goals import read_goal
-from tsdae_kit.settings import NoGain
 from tsdae_kit.training.selection import Selection
 
 Scripted = Callable[..., None]

@@ -9,15 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tsdae_kit.settings import (
-    EvaluateSettings,
-    KitError,
-    PrepareSettings,
-    TrainSettings,
-    flag,
-    make_settings,
-    parse_arguments,
-)
+from tsdae_kit.errors import KitError
+from tsdae_kit.options import flag, make_settings, parse_arguments
+from tsdae_kit.settings import EvaluateSettings, PrepareSettings, TrainSettings
 from tsdae_kit.training.arguments import training_arguments
 
 

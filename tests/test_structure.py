@@ -10,10 +10,12 @@ import pytest
 import tsdae_kit
 
 ROOT = Path(tsdae_kit.__file__).parent
-LEAVES = {"settings", "folders", "console"}
+LEAVES = {"errors", "options", "settings", "folders", "console"}
 MAY_IMPORT = {
-    "settings": set(),
-    "folders": {"settings"},
+    "errors": set(),
+    "options": {"errors"},
+    "settings": {"options"},
+    "folders": {"errors"},
     "console": set(),
     "text": LEAVES | {"text"},
     "denoising": LEAVES | {"denoising"},

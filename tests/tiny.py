@@ -20,7 +20,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from tsdae_kit import adapt, folders, prepare_corpus
-from tsdae_kit.settings import KitError, RunStopped
+from tsdae_kit.errors import KitError, RunStopped
 
 SUBJECTS = [
     "the doctor",

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tsdae_kit.denoising.loss import TSDAELoss
     from tsdae_kit.denoising.probe import probe_signal
+    from tsdae_kit.errors import KitError
     from tsdae_kit.evaluate import score_models
     from tsdae_kit.finetune import fine_tune
     from tsdae_kit.prepare import prepare_corpus
-    from tsdae_kit.settings import KitError
     from tsdae_kit.text.noise import Noise, NoiseTransform
     from tsdae_kit.text.pairs import PreparedCorpus, load_pairs
     from tsdae_kit.train import adapt
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tsdae_kit.training.trainer import ResumableTrainer
 
 _HOMES = {
-    "KitError": "settings",
+    "KitError": "errors",
     "LengthGroupedBatchSampler": "training.batches",
     "Noise": "text.noise",
     "NoiseTransform": "text.noise",

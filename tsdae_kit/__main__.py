@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from tsdae_kit.settings import run_command
+from tsdae_kit.errors import run_command
 
 STAGES = {
     "prepare": "turn texts into noisy/clean pairs",

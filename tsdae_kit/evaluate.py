@@ -16,8 +16,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import quiet_frameworks, show_duration, show_messages
+from tsdae_kit.errors import KitError, run_command
 from tsdae_kit.folders import write_json
-from tsdae_kit.settings import EvaluateSettings, KitError, make_settings, parse_arguments, run_command
+from tsdae_kit.options import make_settings, parse_arguments
+from tsdae_kit.settings import EvaluateSettings
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

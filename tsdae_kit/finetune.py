@@ -12,7 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tsdae_kit.settings import FineTuneSettings, KitError, parse_arguments, run_command
+from tsdae_kit.errors import KitError, run_command
+from tsdae_kit.options import parse_arguments
+from tsdae_kit.settings import FineTuneSettings
 from tsdae_kit.training import processes
 from tsdae_kit.training.session import TrainingStage, run_stage, sentences_per_step
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tsdae_kit.settings import KitError
+from tsdae_kit.errors import KitError
 
 
 @contextmanager

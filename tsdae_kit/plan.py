@@ -18,15 +18,9 @@ from time import mktime, strptime
 from typing import Any
 
 from tsdae_kit.console import show_messages
-from tsdae_kit.settings import (
-    EvaluateSettings,
-    FineTuneSettings,
-    KitError,
-    PrepareSettings,
-    TrainSettings,
-    make_settings,
-    read_config,
-)
+from tsdae_kit.errors import KitError
+from tsdae_kit.options import make_settings, read_config
+from tsdae_kit.settings import EvaluateSettings, FineTuneSettings, PrepareSettings, TrainSettings
 
 logger = logging.getLogger("tsdae_kit")
 STAGES: dict[str, tuple[Any, str]] = {

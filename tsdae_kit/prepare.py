@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import show_messages, table
-from tsdae_kit.settings import KitError, PrepareSettings, make_settings, parse_arguments, run_command
+from tsdae_kit.errors import KitError, run_command
+from tsdae_kit.options import make_settings, parse_arguments
+from tsdae_kit.settings import PrepareSettings
 
 if TYPE_CHECKING:
     from tsdae_kit.text.noise import Noise

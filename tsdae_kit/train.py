@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import show_bytes
-from tsdae_kit.settings import LARGEST_BATCH, RECIPES, SCRATCH, KitError, TrainSettings, parse_arguments, run_command
+from tsdae_kit.errors import KitError, run_command
+from tsdae_kit.options import parse_arguments
+from tsdae_kit.settings import LARGEST_BATCH, RECIPES, SCRATCH, TrainSettings
 from tsdae_kit.training import processes
 from tsdae_kit.training.session import TrainingStage, run_stage, sentences_per_step
 

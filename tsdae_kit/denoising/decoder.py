@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from tsdae_kit.denoising.heads import OutputLayer, load_language_model
-from tsdae_kit.settings import KitError
+from tsdae_kit.errors import KitError
 
 
 class CrossAttentionDecoder(nn.Module):

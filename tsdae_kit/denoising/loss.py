@@ -19,7 +19,8 @@ from transformers import PreTrainedModel
 from tsdae_kit.denoising.cross_entropy import SharedGradient, mean_cross_entropy
 from tsdae_kit.denoising.decoder import CrossAttentionDecoder, has_cross_attention
 from tsdae_kit.denoising.prefix import PrefixDecoder
-from tsdae_kit.settings import DecoderKind, KitError
+from tsdae_kit.errors import KitError
+from tsdae_kit.settings import DecoderKind
 
 
 class TSDAELoss(DenoisingAutoEncoderLoss):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tsdae_kit.denoising.heads import make_head
-from tsdae_kit.settings import KitError
+from tsdae_kit.errors import KitError
 
 _TRIAL = 6  # tokens
 

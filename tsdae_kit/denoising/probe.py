@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import batch_to_device
 from torch import Tensor, nn
 
-from tsdae_kit.settings import KitError
+from tsdae_kit.errors import KitError
 
 
 def probe_signal(loss: nn.Module, encoder: SentenceTransformer, noisy: Sequence[str], clean: Sequence[str]) -> None:

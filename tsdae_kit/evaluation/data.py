@@ -13,8 +13,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from tsdae_kit.errors import KitError
 from tsdae_kit.evaluation.tasks import Pairs, Reranking, Retrieval, Task
-from tsdae_kit.settings import KitError
 from tsdae_kit.text.pairs import read_manifest
 
 FILES = "queries.jsonl with docs.jsonl and qrels.tsv, rerank.jsonl, pairs_test.tsv"

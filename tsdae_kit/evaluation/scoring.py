@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
+from tsdae_kit.errors import KitError
 from tsdae_kit.evaluation.rankings import DEPTH, measure_rankings
 from tsdae_kit.evaluation.samples import AveragePrecision, MeanOf, Sample, Spearman, score
 from tsdae_kit.evaluation.tasks import Pairs, Reranking, Retrieval, Task
-from tsdae_kit.settings import KitError
 
 Role = Literal["query", "document", "sentence"]
 Embed = Callable[[Sequence[str], Role], torch.Tensor]

@@ -15,8 +15,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from tsdae_kit.errors import KitError
 from tsdae_kit.evaluation.tasks import Retrieval
-from tsdae_kit.settings import KitError
 from tsdae_kit.text.noise import Noise
 from tsdae_kit.text.pairs import SPLITS, read_batches, read_manifest
 from tsdae_kit.text.recipe import read_sentences

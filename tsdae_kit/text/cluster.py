@@ -20,7 +20,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from tsdae_kit.settings import KitError, PrepareSettings
+from tsdae_kit.errors import KitError
+from tsdae_kit.settings import PrepareSettings
 from tsdae_kit.text.duplicates import Flags
 from tsdae_kit.text.local import open_tally
 from tsdae_kit.text.pairs import SPLITS, choose_held_out

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdae_kit.settings import KitError
+from tsdae_kit.errors import KitError
 
 Hashes = NDArray[np.uint64]
 Flags = NDArray[np.bool_]

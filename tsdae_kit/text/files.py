@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
-from tsdae_kit.settings import KitError
+from tsdae_kit.errors import KitError
 
 logger = logging.getLogger("tsdae_kit")
 

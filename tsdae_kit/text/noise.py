@@ -24,7 +24,8 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tsdae_kit.settings import KitError, PrepareSettings, WordUnit
+from tsdae_kit.errors import KitError
+from tsdae_kit.settings import PrepareSettings, WordUnit
 from tsdae_kit.text.changes import CHANGES, TWO_DRAWS, Change
 from tsdae_kit.text.words import SPLITTERS
 

@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import ipc, parquet
 
+from tsdae_kit.errors import KitError
 from tsdae_kit.folders import write_json
-from tsdae_kit.settings import KitError
 from tsdae_kit.text.duplicates import Flags, Hashes
 from tsdae_kit.text.noise import Noise
 

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from tsdae_kit.settings import KitError
+from tsdae_kit.errors import KitError
 from tsdae_kit.text.reading import ID_COLUMNS, Chunk, Format, no_column, wrong_byte
 
 _BLANK_LINES = re.compile(r"\r?\n[^\S\n]*(?:\n[^\S\n]*)+")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tsdae_kit.settings import KitError
+from tsdae_kit.errors import KitError
 from tsdae_kit.text.files import kind_of, open_stream
 
 CHUNK = 1 << 20

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tsdae_kit.settings import KitError
+from tsdae_kit.errors import KitError
 from tsdae_kit.text.parsing import decode
 from tsdae_kit.text.reading import ID_COLUMNS, LONGEST, Format, Part, no_column, read_blocks, readable
 

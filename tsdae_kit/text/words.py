@@ -17,7 +17,8 @@ from pathlib import Path
 
 import regex
 
-from tsdae_kit.settings import KitError, WordUnit
+from tsdae_kit.errors import KitError
+from tsdae_kit.settings import WordUnit
 
 # The mark of a long vowel (\u30fc, \uff70) belongs to two scripts, and so by Unicode to neither.
 SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\u30fc\uff70\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from tsdae_kit.settings import KitError
+from tsdae_kit.errors import KitError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -12,7 +12,7 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 from transformers.pytorch_utils import Conv1D
 
-from tsdae_kit.settings import KitError
+from tsdae_kit.errors import KitError
 
 SCALE = 2  # alpha / rank, the usual choice
 

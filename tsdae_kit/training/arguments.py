@@ -11,7 +11,9 @@ import yaml
 from sentence_transformers import SentenceTransformerTrainingArguments
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
-from tsdae_kit.settings import KitError, RunSettings, describe
+from tsdae_kit.errors import KitError
+from tsdae_kit.options import describe
+from tsdae_kit.settings import RunSettings
 from tsdae_kit.training.batches import LengthGroupedBatchSampler
 
 _BREAK_THE_RUN = {

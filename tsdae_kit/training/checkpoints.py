@@ -15,8 +15,8 @@ import re
 import shutil
 from pathlib import Path
 
+from tsdae_kit.errors import KitError
 from tsdae_kit.folders import write_json
-from tsdae_kit.settings import KitError
 
 logger = logging.getLogger("tsdae_kit")
 SEAL = "manifest.json"

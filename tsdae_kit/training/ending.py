@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import show_duration, table
+from tsdae_kit.errors import KitError, NoGain
 from tsdae_kit.folders import new_folder
-from tsdae_kit.settings import KitError, NoGain, RunSettings
+from tsdae_kit.settings import RunSettings
 from tsdae_kit.training.runs import FINAL, METRICS, RECORD, finish_run
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from pyarrow import parquet
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import mine_hard_negatives
 
+from tsdae_kit.errors import KitError
 from tsdae_kit.folders import new_file
-from tsdae_kit.settings import KitError, RunSettings
+from tsdae_kit.settings import RunSettings
 from tsdae_kit.training.checkpoints import list_checkpoints
 from tsdae_kit.training.models import in_precision
 

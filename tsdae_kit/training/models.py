@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import load_file_path
 
-from tsdae_kit.settings import KitError
+from tsdae_kit.errors import KitError
 
 PACKAGED_MODEL = "all-MiniLM-L6-v2"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")

@@ -11,7 +11,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import losses
 from torch import nn
 
-from tsdae_kit.settings import KitError, Objective
+from tsdae_kit.errors import KitError
+from tsdae_kit.settings import Objective
 
 # What each kind of label can be trained with, the first by itself
 POSSIBLE: dict[str, tuple[Objective, ...]] = {

@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from tsdae_kit.errors import KitError
 from tsdae_kit.folders import locked, remove_partial, write_json
-from tsdae_kit.settings import KitError, RunSettings, flag, make_settings
+from tsdae_kit.options import flag, make_settings
+from tsdae_kit.settings import RunSettings
 from tsdae_kit.training import processes
 from tsdae_kit.training.checkpoints import list_checkpoints, step_of
 

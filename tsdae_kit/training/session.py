@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from tsdae_kit.console import log_file, quiet_frameworks, show_messages
-from tsdae_kit.settings import KitError, RunSettings, RunStopped, flag
+from tsdae_kit.errors import KitError, RunStopped
+from tsdae_kit.options import flag
+from tsdae_kit.settings import RunSettings
 from tsdae_kit.training import processes
 from tsdae_kit.training.ending import conclude, judge, write_best
 from tsdae_kit.training.runs import (

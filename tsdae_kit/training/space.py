@@ -9,7 +9,8 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from tsdae_kit.console import show_bytes
-from tsdae_kit.settings import KitError, RunSettings
+from tsdae_kit.errors import KitError
+from tsdae_kit.settings import RunSettings
 
 logger = logging.getLogger("tsdae_kit")
 

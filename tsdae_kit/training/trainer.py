@@ -32,8 +32,8 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tsdae_kit.console import show_bytes
+from tsdae_kit.errors import KitError
 from tsdae_kit.folders import new_folder
-from tsdae_kit.settings import KitError
 from tsdae_kit.training import checkpoints, processes
 from tsdae_kit.training.batches import ShareOfBatches
 from tsdae_kit.training.selection import Selection

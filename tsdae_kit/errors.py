@@ -1,0 +1,44 @@
+"""What ends a command before its work is done, and the line and exit code that it ends with."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+
+class KitError(Exception):
+    """Something the user can mend: shown as one line, exit code 2, no traceback."""
+
+    def __str__(self) -> str:
+        return " ".join(super().__str__().splitlines())  # names of files and columns may hold line ends
+
+
+class RunStopped(BaseException):  # no error: the run waits to be resumed, whatever a library catches
+    """A signal ended the run, its state whole: one line, exit code 75 (EX_TEMPFAIL), for a scheduler to requeue."""
+
+
+class NoGain(Exception):  # noqa: N818  # the run is well, its result is not
+    """No step of a run beat the base model: one line, exit code 1, where ``--require-gain`` asks for it."""
+
+
+def run_command(prog: str, command: Callable[[], object]) -> None:
+    """Run a stage's command; what the user can mend becomes one line on standard error and exit code 2."""
+    try:
+        command()
+    except KitError as error:
+        fault, code = str(error), 2
+    except NoGain as verdict:
+        fault, code = str(verdict), 1
+    except RunStopped as stop:
+        fault, code = str(stop), 75
+    except KeyboardInterrupt:
+        fault, code = "Interrupted; what was saved before is whole.", 130
+    except OSError as error:
+        if error.errno is None:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        fault, code = f"{where}{error.strerror}. Check the place's permissions and free space.", 2
+    else:
+        return
+    sys.stderr.write(f"{prog}: {fault}\n")
+    sys.exit(code)

@@ -1,0 +1,178 @@
+"""Makes flags, keyword arguments and YAML keys out of a frozen dataclass, so that each is written once.
+
+A flag, a keyword of the stage's function, a key of its YAML file and a key of the run record are one name: that of
+the dataclass's field. The trade-off is a small amount of type inspection here instead of an argument list in every
+command. Nothing here imports torch: ``--help`` must answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from tsdae_kit.errors import KitError
+
+
+class HasProblems(Protocol):
+    """A stage's settings: a dataclass whose fields are made by :func:`option`."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def problems(self) -> list[str]:
+        """Return every contradiction between the settings, as sentences."""
+
+
+Settings = TypeVar("Settings", bound=HasProblems)
+
+
+def option(
+    default: Any, help_text: str, *, may_change: bool = False, recorded: bool = True, metavar: str | None = None,
+    positional: bool = False,
+) -> Any:  # fmt: skip
+    """Return a dataclass field that also describes its flag.
+
+    Args:
+        default: The one place this default is written.
+        help_text: The flag's help.
+        may_change: Whether a resumed run may be given another value.
+        recorded: Whether the value belongs to the run's record (false for how to start, as ``resume``).
+        metavar: What help calls a value (else the last word of the name).
+        positional: Whether the values are given without the flag; the field is a tuple then.
+    """
+    metadata = {"help": help_text, "may_change": may_change, "recorded": recorded, "metavar": metavar,
+                "positional": positional}  # fmt: skip
+    return field(default=default, metadata=metadata)
+
+
+def flag(name: str) -> str:
+    """Return a field's flag: ``batch_size`` -> ``--batch-size``."""
+    return "--" + name.replace("_", "-")
+
+
+def make_settings(kind: type[Settings], given: Mapping[str, Any]) -> Settings:
+    """Return the settings with defaults filled in.
+
+    Args:
+        kind: The stage's dataclass.
+        given: Field names to values, as typed values or as the strings of a command line.
+
+    Raises:
+        KitError: Naming every unknown name, wrong type and contradiction at once.
+    """
+    hints = get_type_hints(kind)
+    known = [f.name for f in fields(kind)]
+    problems = [f"{name!r} is not a setting (there are: {', '.join(known)})" for name in given if name not in hints]
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        if name in hints:
+            try:
+                values[name] = _convert(value, hints[name])
+            except (TypeError, ValueError):
+                problems.append(f"{flag(name)} {value!r} is not {describe(hints[name])}")
+    if not problems:
+        settings = kind(**values)
+        problems = settings.problems()
+    if problems:
+        raise KitError(". ".join(problems) + ".")
+    return settings
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    """Return ``value`` as the type ``hint``; ValueError or TypeError where it is not one."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        if type(value) in arguments and isinstance(value, (bool, type(None))):
+            return value
+        if any(value in get_args(kind) for kind in arguments):  # a word that stands for a value
+            return value
+        return _convert(value, next(kind for kind in arguments if kind not in (type(None), bool)))
+    if origin is Literal and value not in arguments:
+        raise ValueError(value)
+    if origin is Literal or (hint is bool and isinstance(value, bool)):
+        return value
+    if origin is tuple:
+        if isinstance(value, Mapping):
+            return tuple(f"{key}={item}" for key, item in value.items())
+        return tuple(str(item) for item in ([value] if isinstance(value, (str, Path)) else value))
+    if value is None or isinstance(value, bool) or hint is bool or (hint is int and isinstance(value, float)):
+        raise TypeError(value)
+    converted = hint(value)
+    if isinstance(converted, float) and not math.isfinite(converted):
+        raise ValueError(value)
+    return converted
+
+
+def describe(hint: Any) -> str:
+    """Return a type in a user's words: ``int | None`` -> ``a whole number``."""
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(str, get_args(hint)))
+    names = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path", str: "text"}
+    names |= {kind: " or ".join(map(repr, get_args(kind))) for kind in get_args(hint) if get_origin(kind) is Literal}
+    kinds = [kind for kind in get_args(hint) if kind in names] or [hint]
+    return " or ".join(names.get(kind, str(kind)) for kind in kinds)
+
+
+def parse_arguments(kind: type[Settings], prog: str, description: str, argv: Sequence[str] | None) -> dict[str, Any]:
+    """Return only what was given by hand, from ``--config FILE`` and from flags, flags winning.
+
+    Args:
+        kind: The stage's dataclass; each field becomes a flag.
+        prog: The command's name, for help and errors.
+        description: One sentence, for help.
+        argv: The arguments; ``None`` takes the process's own.
+
+    Raises:
+        KitError: If the YAML file cannot be read or holds no settings.
+    """
+    parser = argparse.ArgumentParser(prog=prog, description=description, argument_default=argparse.SUPPRESS)
+    parser.add_argument("--config", type=Path, metavar="FILE", help="a YAML file of these settings; flags win over it")
+    hints = get_type_hints(kind)
+    for entry in fields(kind):
+        _add_flag(parser, entry, hints[entry.name])
+    given = vars(parser.parse_args(argv))
+    for entry in fields(kind):
+        if entry.metadata["positional"] and not given.get(entry.name):
+            given.pop(entry.name, None)  # argparse gives an empty list, which would hide the file's
+    config = given.pop("config", None)
+    return {**(read_config(config) if config else {}), **given}
+
+
+def _add_flag(parser: argparse.ArgumentParser, entry: Field[Any], hint: Any) -> None:
+    shown = "" if entry.default in (None, False, ()) else f" [{entry.default}]"
+    help_text = (entry.metadata["help"] + shown).replace("%", "%%")
+    metavar = entry.metadata["metavar"] or entry.name.split("_")[-1].upper()
+    if entry.metadata["positional"]:
+        parser.add_argument(entry.name, nargs="*", metavar=metavar, help=help_text)
+    elif get_origin(hint) is tuple:
+        parser.add_argument(flag(entry.name), action="extend", nargs="+", metavar=metavar, help=help_text)
+    elif hint is bool:
+        parser.add_argument(flag(entry.name), action="store_true", help=help_text)
+    elif bool in get_args(hint):
+        parser.add_argument(flag(entry.name), nargs="?", const=True, metavar="PATH", help=help_text)
+    elif get_origin(hint) is Literal:
+        parser.add_argument(flag(entry.name), choices=get_args(hint), help=help_text)
+    else:
+        parser.add_argument(flag(entry.name), metavar=metavar, help=help_text)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return a YAML file's mapping, with the keys spelled as settings are.
+
+    Raises:
+        KitError: If the file cannot be read or holds no mapping.
+    """
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = str(error).replace("\n", " ")
+        raise KitError(f"The settings file {path} cannot be read ({reason}). Give a YAML file of settings.") from error
+    if not isinstance(loaded, dict):
+        raise KitError(f"The settings file {path} holds no settings. Write lines such as 'epochs: 2'.")
+    return {str(key).replace("-", "_"): value for key, value in loaded.items()}
