@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -24,14 +24,11 @@ from tsdae_kit.settings import EvaluateSettings
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from tsdae_kit.evaluation.bootstrap import Difference
-    from tsdae_kit.evaluation.samples import Sample
-    from tsdae_kit.evaluation.tables import Result
+    from tsdae_kit.evaluation.results import Samples
     from tsdae_kit.evaluation.tasks import Task
 
 logger = logging.getLogger("tsdae_kit")
 _LIBRARIES = ("tsdae_kit", "sentence-transformers", "transformers", "torch", "numpy")
-Samples = Mapping[str, "Sample"]
 
 
 def score_models(**given: Any) -> dict[str, Any]:
@@ -53,7 +50,8 @@ def score_models(**given: Any) -> dict[str, Any]:
 
 
 def _evaluate(settings: EvaluateSettings) -> dict[str, Any]:
-    from tsdae_kit.evaluation.tables import average_over, show_all, show_task
+    from tsdae_kit.evaluation.results import compare_models, make_rows
+    from tsdae_kit.evaluation.tables import show_all, show_task
 
     started = time.monotonic()
     groups = _read_all(settings)
@@ -62,15 +60,13 @@ def _evaluate(settings: EvaluateSettings) -> dict[str, Any]:
 
     with quiet_frameworks():
         scored = _score_all(settings, groups)
-    results = [result for group in groups for task in group for result in _compare(task, settings.models, scored)]
+    results = [result for group in groups for task in group for result in compare_models(task, settings.models, scored)]
     for group in groups:
         for task in group:
             logger.info("\n%s", show_task([result for result in results if result.task is task]))
     if sum(map(len, groups)) > 1:
         logger.info("\n%s", show_all(results, settings.models))
-    rows = [row for result in results for row in _rows(result)]
-    for model, (value, difference) in average_over(results, settings.models).items():
-        rows.append(_row("average", "", model, "main score", value, difference))
+    rows = make_rows(results, settings.models)
     report = {"settings": asdict(settings), "versions": _versions(), "results": rows}
     write_json(settings.output, report)
     seconds = show_duration(time.monotonic() - started)
@@ -125,39 +121,6 @@ def _score_group(
         scored[name, task.name] = score_task(task, embeddings)
         logger.info("%s on %s, %s: %s", name, task.name, task.size, show_duration(time.monotonic() - began))
     return scored
-
-
-def _compare(task: Task, models: Sequence[str], scored: Mapping[tuple[str, str], Samples]) -> list[Result]:
-    from tsdae_kit.evaluation.bootstrap import compare
-    from tsdae_kit.evaluation.samples import score
-    from tsdae_kit.evaluation.tables import Result
-
-    reference = scored.get((models[0], task.name), {})
-    results = []
-    for model in models:
-        samples = scored.get((model, task.name), {})
-        differences = {
-            metric: compare(sample, reference[metric], task.name)
-            for metric, sample in samples.items()
-            if model != models[0] and metric in reference
-        }
-        results.append(Result(task, model, {metric: score(sample) for metric, sample in samples.items()}, differences))
-    return results
-
-
-def _rows(result: Result) -> list[dict[str, Any]]:
-    name, size = result.task.name, result.task.size
-    return [
-        _row(name, size, result.model, metric, value, result.differences.get(metric))
-        for metric, value in result.scores.items()
-    ]
-
-
-def _row(task: str, size: str, model: str, metric: str, value: float, difference: Difference | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"task": task, "size": size, "model": model, "metric": metric, "score": value}
-    if difference is not None:
-        row |= {"difference": difference.value, "interval": difference.interval, "verdict": difference.verdict}
-    return row
 
 
 def _versions() -> dict[str, str]:

@@ -164,8 +164,8 @@ def _make_recipe(paths: Sequence[Path], settings: PrepareSettings, noise: Noise)
 
 def _report(folder: Path, output: Path, manifest: dict[str, Any], settings: PrepareSettings) -> None:
     """Show the closing table and write it as a page, unless that is there already."""
+    from tsdae_kit.pages.prepared import make_prepared_page
     from tsdae_kit.text.look import take_look
-    from tsdae_kit.text.page import make_page
 
     look = take_look(folder, manifest, settings.model, settings.max_length)
     counts = [("texts read", f"{manifest['read']:,}")]
@@ -176,7 +176,7 @@ def _report(folder: Path, output: Path, manifest: dict[str, Any], settings: Prep
         logger.info("%s: %s", reason, " | ".join(f"{text:.60}" for text in texts if text.strip()))
     for clean, noisy in look.examples:
         logger.info("  clean: %.100s\n  noisy: %.100s", clean, noisy)
-    page = make_page("The prepared corpus", counts, manifest["examples"], look)
+    page = make_prepared_page([*counts, *look.rows], look.lengths, look.examples, manifest["examples"])
     path = folder / REPORT
     if not path.exists() or path.read_text(encoding="utf-8") != page:
         path.write_text(page, encoding="utf-8")

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from tsdae_kit.console import table
-from tsdae_kit.evaluation.bootstrap import Difference, average
-from tsdae_kit.evaluation.tasks import Task, is_proxy
+from tsdae_kit.evaluation.bootstrap import Difference
+from tsdae_kit.evaluation.results import Result, average_over
+from tsdae_kit.evaluation.tasks import is_proxy
 
 PROXY = (
     "A proxy, for want of labels: it need not follow what labels say. A hundred labelled pairs of your own say more."
 )
-
-
-@dataclass(frozen=True)
-class Result:
-    """One model's scores on one task.
-
-    Attributes:
-        task: The task.
-        model: As it was given.
-        scores: By metric, from 0 to 100, the main one first; empty where the model cannot do the task.
-        differences: From the reference, by metric; empty for the reference itself, or without it.
-    """
-
-    task: Task
-    model: str
-    scores: Mapping[str, float]
-    differences: Mapping[str, Difference]
 
 
 def show_task(results: Sequence[Result]) -> str:
@@ -56,23 +39,6 @@ def _show_difference(difference: Difference | None) -> tuple[str, str, str]:
         return "", "", "reference"
     low, high = difference.interval
     return f"{difference.value:+.1f}", f"{low:+.1f} to {high:+.1f}", difference.verdict
-
-
-def average_over(results: Sequence[Result], models: Sequence[str]) -> dict[str, tuple[float, Difference | None]]:
-    """Return each model's mean of the main metrics and its difference, for models that did every task.
-
-    Proxies are left out: a mean of theirs and labelled scores would mean nothing.
-    """
-    results = [result for result in results if not is_proxy(result.task)]
-    averages: dict[str, tuple[float, Difference | None]] = {}
-    for model in models:
-        own = [result for result in results if result.model == model]
-        if len(own) > 1 and all(result.scores for result in own):
-            values = [result.scores[result.task.metrics[0]] for result in own]
-            differences = [d for result in own if (d := result.differences.get(result.task.metrics[0]))]
-            difference = average(differences) if len(differences) == len(own) else None
-            averages[model] = (sum(values) / len(values), difference)
-    return averages
 
 
 def show_all(results: Sequence[Result], models: Sequence[str]) -> str:
