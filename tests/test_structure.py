@@ -26,6 +26,8 @@ MAY_IMPORT = {
     "train": LEAVES | {"text", "denoising", "training", "evaluation"},
     "finetune": LEAVES | {"text", "training"},
     "evaluate": LEAVES | {"evaluation", "training"},
+    "report": LEAVES | {"pages"},
+    "inspect": LEAVES | {"text", "denoising", "training"},
     "plan": LEAVES,
     "__main__": LEAVES | {"plan"},
     "__init__": None,

@@ -1,7 +1,7 @@
 """Adapts sentence encoders to a field's own unlabelled text with TSDAE, then fine-tunes them.
 
 Each stage is one function: :func:`prepare_corpus`, :func:`adapt`, :func:`fine_tune`,
-:func:`score_models`. The pieces are public too:
+:func:`score_models`. :func:`write_report` and :func:`inspect_run` show what a run did. The pieces are public too:
 :class:`Noise` and :class:`NoiseTransform`, :class:`TSDAELoss` and :func:`probe_signal`,
 :class:`LengthGroupedBatchSampler` and :class:`ResumableTrainer` work with the library's own classes
 around them. Names are imported when they are first used, so that ``import tsdae_kit`` costs nothing.
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from tsdae_kit.errors import KitError
     from tsdae_kit.evaluate import score_models
     from tsdae_kit.finetune import fine_tune
+    from tsdae_kit.inspect import Inspection, inspect_run
     from tsdae_kit.prepare import prepare_corpus
+    from tsdae_kit.report import write_report
     from tsdae_kit.text.noise import Noise, NoiseTransform
     from tsdae_kit.text.pairs import PreparedCorpus, load_pairs
     from tsdae_kit.train import adapt
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from tsdae_kit.training.trainer import ResumableTrainer
 
 _HOMES = {
+    "Inspection": "inspect",
     "KitError": "errors",
     "LengthGroupedBatchSampler": "training.batches",
     "Noise": "text.noise",
@@ -35,12 +38,15 @@ _HOMES = {
     "TSDAELoss": "denoising.loss",
     "adapt": "train",
     "fine_tune": "finetune",
+    "inspect_run": "inspect",
     "load_pairs": "text.pairs",
     "prepare_corpus": "prepare",
     "probe_signal": "denoising.probe",
     "score_models": "evaluate",
+    "write_report": "report",
 }
 __all__ = [
+    "Inspection",
     "KitError",
     "LengthGroupedBatchSampler",
     "Noise",
@@ -50,10 +56,12 @@ __all__ = [
     "TSDAELoss",
     "adapt",
     "fine_tune",
+    "inspect_run",
     "load_pairs",
     "prepare_corpus",
     "probe_signal",
     "score_models",
+    "write_report",
 ]
 
 

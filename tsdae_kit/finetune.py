@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from tsdae_kit.settings import Objective
     from tsdae_kit.text.labelled import LabelledFile, LabelledPairs
+    from tsdae_kit.training.outcome import Examples
 
 logger = logging.getLogger("tsdae_kit")
 WARMUP = 0.1  # the share of the run in which the learning rate rises, the library's advice
@@ -113,6 +114,23 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
         card: Any = encoder.model_card_data
         card.widget = [{"source_sentence": source, "sentences": others}]
         return {"train_dataset": next(iter(rows.values())) if len(rows) == 1 else DatasetDict(rows)}
+
+    def examples(self, settings: FineTuneSettings, data: LabelledPairs) -> Examples:
+        """Return what the files are; texts of the first column, to be looked up among those of the second."""
+        from tsdae_kit.text.pairs import spread
+        from tsdae_kit.training.outcome import LOOKED_UP, SEARCHED, Examples
+
+        facts = [
+            (f"rows of {file.path.name}", f"{len(file.rows):,}, labels: {file.labels}, {_objective(settings, file)}")
+            for file in data.files
+        ]
+        rows = data.files[0].rows
+        anchors, others = (list(dict.fromkeys(rows.column(i).to_pylist())) for i in (0, 1))
+        return Examples(
+            facts=facts,
+            texts=[anchors[i] for i in spread(len(anchors), LOOKED_UP)],
+            searched=[others[i] for i in spread(len(others), SEARCHED)],
+        )
 
     def _with_negatives(
         self, settings: FineTuneSettings, encoder: SentenceTransformer, name: str, file: LabelledFile

@@ -299,3 +299,38 @@ class EvaluateSettings:
         if self.output.is_dir():
             found.append(f"--output {self.output} is a folder: name a file")
         return found
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """What ``write_report`` does: folders of runs in, a page out."""
+
+    runs: tuple[str, ...] = option((), "folders of runs; several are compared", metavar="RUN", positional=True)
+    scores: Path | None = option(
+        None, "what evaluate wrote, to be shown beside (default: scores.json in a run's folder)"
+    )
+    output: Path = option(Path("comparison.html"), "the page that compares several runs; one run's lies in its folder")
+
+    def problems(self) -> list[str]:
+        """Return every contradiction between the settings, as sentences."""
+        return [] if self.runs else ["no run given: name the folder of one or more"]
+
+
+@dataclass(frozen=True)
+class InspectSettings:
+    """What ``inspect_run`` does: a run and sentences in, what its model makes of them out."""
+
+    run: Path = option(Path("runs/tsdae"), "the run's folder", positional=True)
+    text: tuple[str, ...] = option((), "sentences to look at (default: some of those held out)")
+    data: Path | None = option(None, "the prepared corpus, if it has moved since the run began")
+    nearest: int = option(5, "how many neighbours to show of each")
+    searched: int = option(1000, "how many of the sentences trained on are searched for them, evenly spaced")
+    device: str | None = option(None, _DEVICE_HELP)
+
+    def problems(self) -> list[str]:
+        """Return every contradiction between the settings, as sentences."""
+        return [
+            f"{flag(name)} {value} is below {least}"
+            for name, value, least in (("nearest", self.nearest, 0), ("searched", self.searched, 1))
+            if value < least
+        ]

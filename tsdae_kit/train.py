@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tsdae_kit.text.pairs import PreparedCorpus
+    from tsdae_kit.training.outcome import Examples
 
 logger = logging.getLogger("tsdae_kit")
 PROBED, LOOKED_AT = 4, 1000  # sentences
@@ -208,6 +209,24 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
             "eval_dataset": data.held_out if data.held_out_size else None,
             "callbacks": [DecoderWarmup(encoder, settings.decoder_warmup_steps or 0)],
         }
+
+    def examples(self, settings: TrainSettings, data: PreparedCorpus) -> Examples:
+        """Return what the corpus is; held-out sentences, to be rebuilt and looked up among those trained on."""
+        from tsdae_kit.text.pairs import spread
+        from tsdae_kit.training.outcome import LOOKED_UP, REBUILT, SEARCHED, Examples
+
+        shown = data.held_out if data.held_out_size else data.train
+        pairs = shown[spread(len(shown), REBUILT)]
+        return Examples(
+            facts=data.facts,
+            texts=shown[spread(len(shown), LOOKED_UP)]["clean"],
+            searched=data.train[spread(data.size, SEARCHED)]["clean"],
+            pairs=list(zip(pairs["noisy"], pairs["clean"], strict=True)),
+        )
+
+    def begins_with_a_model(self, settings: TrainSettings) -> bool:
+        """Return whether there is a model to compare the final one with."""
+        return settings.model != SCRATCH
 
     def tokens_per_word(self, encoder: SentenceTransformer, data: PreparedCorpus) -> float | None:
         """Return how many tokens are predicted for a word of the first held-out sentences, on average."""

@@ -26,7 +26,10 @@ class CrossAttentionDecoder(nn.Module):
     Attributes:
         lm: The causal language model. Its own weights are the cross-attention and the head.
         head_is_new: Whether the head begins with random weights.
+        given: How many of a sentence's first tokens are not predicted.
     """
+
+    given = 1
 
     def __init__(self, encoder: PreTrainedModel, tied: bool) -> None:
         """Make it from the encoder, which is left bitwise unchanged.

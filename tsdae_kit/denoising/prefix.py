@@ -32,7 +32,10 @@ class PrefixDecoder(nn.Module):
         width: Of the sentence embedding.
         into: From the sentence embedding to the first position; of equal width it begins as the identity.
         head: From hidden states to what the output layer gets.
+        given: How many of a sentence's first tokens are not predicted.
     """
+
+    given = 0
 
     def __init__(self, encoder: PreTrainedModel, width: int) -> None:
         """Make the head, and try the family.

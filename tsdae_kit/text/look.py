@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tsdae_kit.text.pairs import read_batches
+from tsdae_kit.text.pairs import read_batches, spread
 from tsdae_kit.text.words import SPLITTERS
 
 logger = logging.getLogger("tsdae_kit")
@@ -66,12 +66,12 @@ def take_look(folder: Path, manifest: dict[str, Any], model: str, max_length: in
          " / ".join(f"{value:,.0f}" for value in np.percentile(values, _POINTS, method="higher")))
         for unit, values in lengths.items()
     ]  # fmt: skip
-    examples = [pairs[i] for i in np.linspace(0, len(pairs) - 1, min(5, len(pairs)), dtype=int)]
+    examples = [pairs[i] for i in spread(len(pairs), 5)]
     return Look(measured + rows, lengths, examples)
 
 
 def _sample(folder: Path, size: int) -> list[tuple[str, str]]:
-    wanted = np.linspace(0, size - 1, min(size, SAMPLE), dtype=np.int64)
+    wanted = np.array(spread(size, SAMPLE), dtype=np.int64)
     pairs: list[tuple[str, str]] = []
     start = 0
     for batch in read_batches(folder, "train"):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 FORMAT = 2
 SPLITS = ("train", "held_out")
-_KEYS = {"fingerprint", "noise", "train", "held_out", "dropped", "examples"}  # what is read of a manifest
+_KEYS = {"fingerprint", "noise", "read", "train", "held_out", "dropped", "examples"}  # what is read of a manifest
 _COLUMNS = ["noisy", "clean"]
 _ROWS = "rows.arrow"
 _DATA = "data-00000-of-00001.arrow"
@@ -63,6 +63,18 @@ class PreparedCorpus:
         return str(self.manifest["fingerprint"]) + (f"-{self.beside.fingerprint}" if self.beside else "")
 
     @property
+    def facts(self) -> list[tuple[str, str]]:
+        """What was made of which texts: label and value."""
+        rows = [("texts read", f"{self.manifest['read']:,}")]
+        rows += [(f"dropped: {reason}", f"{count:,}") for reason, count in self.manifest["dropped"].items()]
+        rows += [("sentences to train on", f"{self.size:,}"), ("sentences held out", f"{self.held_out_size:,}")]
+        rows += [("noise", self.noise.kinds), ("deletion ratio", f"{self.noise.deletion_ratio:g}")]
+        rows.append(("words", self.noise.words))
+        if self.beside:
+            rows.append(("labelled pairs beside", f"{self.beside.size:,}"))
+        return rows
+
+    @property
     def size(self) -> int:
         """How many pairs there are to train on."""
         return len(self.train)
@@ -71,6 +83,12 @@ class PreparedCorpus:
     def held_out_size(self) -> int:
         """How many there are to evaluate on."""
         return len(self.held_out)
+
+
+def spread(size: int, count: int) -> list[int]:
+    """Return the numbers of up to so many rows, evenly spaced from the first to the last."""
+    rows: list[int] = np.linspace(0, size - 1, min(size, count), dtype=np.int64).tolist()
+    return rows
 
 
 def choose_held_out(hashes: Hashes, seed: int, held_out: float) -> Flags:

@@ -1,23 +1,28 @@
-"""What comes after a run's last step: the final model, the closing table, the verdict."""
+"""What comes after a run's last step: the final model, the closing table, the verdict, the report."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import show_duration, table
 from tsdae_kit.errors import KitError, NoGain
-from tsdae_kit.folders import new_folder
+from tsdae_kit.folders import new_folder, write_json
+from tsdae_kit.pages.run import OUTCOME, read_json, write_run_page
 from tsdae_kit.settings import RunSettings
-from tsdae_kit.training.runs import FINAL, METRICS, RECORD, finish_run
+from tsdae_kit.training.runs import FINAL, METRICS, RECORD, finish_run, read_record
 
 if TYPE_CHECKING:
+    import torch
     from sentence_transformers import SentenceTransformer
 
+    from tsdae_kit.evaluation.goals import Goal
     from tsdae_kit.training.progress import Progress
     from tsdae_kit.training.selection import Selection
+    from tsdae_kit.training.session import TrainingData, TrainingStage
 
 logger = logging.getLogger("tsdae_kit")
 
@@ -64,6 +69,14 @@ def _write_final(final: Path, encoder: SentenceTransformer) -> None:
         raise KitError(f"{final} could not be written ({error}). Make room, then --resume writes it.") from error
 
 
+def show_scores(goals: Sequence[Goal], selection: Selection, best: int) -> None:
+    """Say how the base model and the best step scored."""
+    base = f"{selection.scores[0]:.2f}" if 0 in selection.scores else "unknown"
+    names = ", ".join(goal.name for goal in goals)
+    highest = max(selection.scores.values())
+    logger.info("Scores (%s): base model %s; best %.2f, at step %d.", names, base, highest, best)
+
+
 def judge(settings: RunSettings, best: int) -> None:
     """Say whether the model that the run began with was beaten.
 
@@ -96,3 +109,39 @@ def conclude(final: Path, steps: int, progress: Progress, seconds: float) -> Non
     logger.info("%s", table(rows))
     logger.info("The trained model: %s (SentenceTransformer(%r) loads it).", final, str(final))
     logger.info("The run: %s, %s, train.log and the checkpoints in %s.", RECORD, METRICS, final.parent)
+
+
+def write_report(
+    stage: TrainingStage[Any, Any],
+    settings: RunSettings,
+    data: TrainingData,
+    goals: Sequence[Goal],
+    device: torch.device,
+) -> None:
+    """Measure what the finished run has to show, unless that was done, and write its page.
+
+    The models are whole by now: what goes wrong here is said, and costs the page alone.
+
+    Args:
+        stage: The run's.
+        settings: The run's, filled in.
+        data: What was trained on.
+        goals: What was scored.
+        device: Where the models go.
+    """
+    from tsdae_kit.training.models import load_encoder
+    from tsdae_kit.training.outcome import measure_outcome
+
+    run = settings.output
+    try:
+        record = read_record(run) or {}
+        if read_json(run / OUTCOME).get("finished_step") != record["finished_step"]:
+            loads = {"after": partial(load_encoder, str(run / FINAL), device, settings.trust_remote_code)}
+            if record.get("best_step") and stage.begins_with_a_model(settings):
+                loads = {"before": partial(stage.load_encoder, settings, data, device), **loads}
+            outcome = measure_outcome(settings, record, stage.examples(settings, data), goals, loads)
+            write_json(run / OUTCOME, {"finished_step": record["finished_step"], **outcome})
+        logger.info("What it did, as a page: %s", write_run_page(run))
+    except (KitError, OSError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        logger.warning("!!! The report could not be made (%s). The model is whole; --resume tries again.", reason)

@@ -30,6 +30,7 @@ logger = logging.getLogger("tsdae_kit")
 RECORD = "run.json"
 FINAL = "final"
 METRICS = "metrics.jsonl"
+_TIME = "%Y-%m-%d %H:%M:%S %z"
 _KEYS: dict[str, type | tuple[type, ...]] = {
     "id": str,
     "settings": dict,
@@ -178,7 +179,7 @@ def begin_run(
     settings.output.resolve().mkdir(parents=True, exist_ok=True)
     record = {
         "id": uuid4().hex,
-        "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "started": time.strftime(_TIME),
         "settings": _recorded(settings),
         "data": fingerprint,
         "max_length": max_length,
@@ -192,7 +193,8 @@ def begin_run(
 
 def finish_run(settings: RunSettings, record: Mapping[str, Any], steps: int) -> None:
     """Note in the record that the final model stands for this many steps."""
-    write_json(settings.output / RECORD, {**record, "settings": _recorded(settings), "finished_step": steps})
+    done = {"settings": _recorded(settings), "finished_step": steps, "finished": time.strftime(_TIME)}
+    write_json(settings.output / RECORD, {**record, **done})
 
 
 def _environment() -> dict[str, str]:

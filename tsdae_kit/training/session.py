@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 from tsdae_kit.console import log_file, quiet_frameworks, show_messages
 from tsdae_kit.errors import KitError, RunStopped
 from tsdae_kit.options import flag
+from tsdae_kit.pages.run import OUTCOME
 from tsdae_kit.settings import RunSettings
 from tsdae_kit.training import processes
-from tsdae_kit.training.ending import conclude, judge, write_best
+from tsdae_kit.training.ending import conclude, judge, show_scores, write_best, write_report
 from tsdae_kit.training.runs import (
     FINAL,
     METRICS,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tsdae_kit.evaluation.goals import Goal
+    from tsdae_kit.training.outcome import Examples
     from tsdae_kit.training.progress import Progress
     from tsdae_kit.training.trainer import ResumableTrainer
 
@@ -122,6 +124,14 @@ class TrainingStage(ABC, Generic[Settings, Data]):
     def trainer_parts(self, settings: Settings, encoder: SentenceTransformer, data: Data) -> dict[str, Any]:
         """Return the trainer's ``train_dataset``, ``eval_dataset`` and ``callbacks``."""
 
+    @abstractmethod
+    def examples(self, settings: Settings, data: Data) -> Examples:
+        """Return what the report shows of the data, and texts by which it shows what the run did."""
+
+    def begins_with_a_model(self, settings: Settings) -> bool:
+        """Return whether there is a model to compare the final one with."""
+        return True
+
     def tokens_per_word(self, encoder: SentenceTransformer, data: Data) -> float | None:
         """Return what makes a loss per token a perplexity per word, if the held-out loss is one."""
         return None
@@ -156,6 +166,8 @@ def _run(stage: TrainingStage[Any, Any], run: Run, stack: ExitStack) -> Path:
     steps = _count_steps(run.settings, data.size)
     if run.resume_from is None and _is_finished(run, steps) and final.is_dir():
         logger.info("This run is finished: %s holds step %d.", final, run.record["finished_step"])
+        if not (run.folder / OUTCOME).exists():  # killed before its report
+            _report(stage, run.settings, data, stack)
         if run.record.get("goals"):
             judge(run.settings, run.record.get("best_step", steps))
         return final
@@ -168,6 +180,14 @@ def _run(stage: TrainingStage[Any, Any], run: Run, stack: ExitStack) -> Path:
     else:
         logger.info("Continuing from %s, step %d of %d.", checkpoint, step_of(checkpoint), steps)
     return _train(stage, run, data, checkpoint, stack)
+
+
+def _report(stage: TrainingStage[Any, Any], settings: RunSettings, data: TrainingData, stack: ExitStack) -> None:
+    from tsdae_kit.training.models import choose_device
+
+    stack.enter_context(quiet_frameworks())
+    goals, device = stage.read_goals(settings, data), choose_device(settings.device)
+    processes.from_first(lambda: write_report(stage, settings, data, goals, device))
 
 
 def _is_finished(run: Run, steps: int) -> bool:
@@ -240,12 +260,9 @@ def _train(
                     settings.patience)  # fmt: skip
     best = processes.from_first(lambda: write_best(settings, record, encoder, (last, steps), selection, load))
     conclude(run.folder / FINAL, last, progress, time.monotonic() - started)
+    processes.from_first(lambda: write_report(stage, settings, data, goals, device))
     if selection:
-        base = f"{selection.scores[0]:.2f}" if 0 in selection.scores else "unknown"
-        logger.info(
-            "Scores (%s): base model %s; best %.2f, at step %d.", ", ".join(goal.name for goal in goals), base,
-            max(selection.scores.values()), best,
-        )  # fmt: skip
+        show_scores(goals, selection, best)
         judge(settings, best)
     return run.folder / FINAL
 
