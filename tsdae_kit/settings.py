@@ -313,7 +313,9 @@ class ReportSettings:
 
     def problems(self) -> list[str]:
         """Return every contradiction between the settings, as sentences."""
-        return [] if self.runs else ["no run given: name the folder of one or more"]
+        if not self.runs:
+            return ["no run given: name the folder of one or more"]
+        return [f"{name} is named twice" for name in dict.fromkeys(self.runs) if self.runs.count(name) > 1]
 
 
 @dataclass(frozen=True)

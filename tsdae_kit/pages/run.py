@@ -99,7 +99,7 @@ def write_run_page(folder: Path, scores: Path | None = None) -> Path:
 def draw_run(run: RunFiles) -> str:
     """Return the page."""
     settings, outcome = run.record["settings"], run.outcome
-    kind, sentences = explain(run.record, run.outcome.get("scores", []), run.scores, run.last_step)
+    kind, sentences = explain(run.folder, run.record, run.outcome.get("scores", []), run.scores, run.last_step)
     verdict = "".join(f"<p>{'<b>' * (not i)}{escape(s)}{'</b>' * (not i)}</p>" for i, s in enumerate(sentences))
     finished = f", finished {done}" if (done := run.record.get("finished")) else ""
     given = [(name, show_value(value)) for name, value in settings.items() if value not in (None, [], False)]

@@ -17,22 +17,25 @@ def main_rows(rows: Rows) -> list[Mapping[str, Any]]:
     return [row for row in rows if row["metric"] == main[row["task"]]]
 
 
-def explain(record: Mapping[str, Any], chosen_by: Rows, scores: Rows, last_step: int) -> tuple[str, list[str]]:
+def explain(
+    run: Path, record: Mapping[str, Any], chosen_by: Rows, scores: Rows, last_step: int
+) -> tuple[str, list[str]]:
     """Return ``better``, ``worse`` or nothing, and the verdict, its first sentence the heading.
 
     Args:
+        run: Its folder.
         record: The run's.
         chosen_by: Rows of the data that the best step was chosen by.
         scores: Rows of other data.
         last_step: As far as the run has come.
     """
     settings = record["settings"]
-    final = Path(settings["output"]) / "final"
+    final = run / "final"
     stage = "finetune" if "files" in settings else "train"
     if "finished_step" not in record:
         return "", [
             f"Not finished: step {last_step:,} is the last that is known.",
-            f"python -m tsdae_kit.{stage} --resume --output {settings['output']} continues it.",
+            f"python -m tsdae_kit.{stage} --resume --output {run} continues it.",
         ]
     if record.get("goals") and not record.get("best_step"):
         return "", ["No gain: no step scored above the model it began with, which is the final model, unchanged."]
@@ -50,8 +53,8 @@ def explain(record: Mapping[str, Any], chosen_by: Rows, scores: Rows, last_step:
     return "", [
         "Whether it helps is not known: it was not scored.",
         "A lower loss says that the decoder has learned, not that the embeddings are better. With labelled data: "
-        f"python -m tsdae_kit.evaluate {settings['model']} {final} --data DIR --output {final.parent / 'scores.json'}, "
-        f"then python -m tsdae_kit.report {final.parent}",
+        f"python -m tsdae_kit.evaluate {settings['model']} {final} --data DIR --output {run / 'scores.json'}, "
+        f"then python -m tsdae_kit.report {run}",
     ]
 
 
