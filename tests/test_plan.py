@@ -46,6 +46,9 @@ def test_the_stages_read_what_the_ones_before_them_wrote_and_are_done_once(tiny_
     assert record["settings"]["model"] == "one/final"
     scored = json.loads(Path("scores.json").read_text())["settings"]["models"]
     assert scored == [str(tiny_model), "one/final", "two/final"]
+    for run in ("one", "two"):  # the end is one report
+        page = Path(run, "report.html").read_text()
+        assert "one/final</td>" in page.partition("Before and after")[2]
     before = {path: path.stat().st_mtime_ns for path in Path().rglob("model.safetensors")}
     assert run_plan(plan) == [
         "prepare: there, its input is compared", "train: there, with 4 steps", "finetune: there, with 4 steps",

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "evaluate": LEAVES | {"evaluation", "training"},
     "report": LEAVES | {"pages"},
     "inspect": LEAVES | {"text", "denoising", "training"},
-    "plan": LEAVES,
+    "plan": LEAVES | {"pages"},
     "__main__": LEAVES | {"plan"},
     "__init__": None,
 }

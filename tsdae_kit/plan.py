@@ -20,6 +20,7 @@ from typing import Any
 from tsdae_kit.console import show_messages
 from tsdae_kit.errors import KitError
 from tsdae_kit.options import make_settings, read_config
+from tsdae_kit.pages.run import write_run_page
 from tsdae_kit.settings import EvaluateSettings, FineTuneSettings, PrepareSettings, TrainSettings
 
 logger = logging.getLogger("tsdae_kit")
@@ -53,7 +54,18 @@ def run_plan(path: Path, dry_run: bool = False) -> list[str]:
             if not dry_run and state != "finished":
                 stage: Callable[..., Any] = getattr(import_module(f"tsdae_kit.{name}"), STAGES[name][1])
                 stage(**given)
+        if not dry_run and "evaluate" in plan:
+            _report(plan)
     return done
+
+
+def _report(plan: Mapping[str, Mapping[str, Any]]) -> None:
+    """Put the scores on the pages of the plan's runs; the last run's is the whole plan's."""
+    scores = make_settings(EvaluateSettings, plan["evaluate"]).output
+    runs = [make_settings(STAGES[name][0], plan[name]).output for name in ("train", "finetune") if name in plan]
+    pages = [write_run_page(run, scores) for run in runs]
+    if pages:
+        logger.info("The report: %s", pages[-1])
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
