@@ -16,7 +16,8 @@ from tsdae_kit.errors import KitError, run_command
 from tsdae_kit.options import parse_arguments
 from tsdae_kit.settings import FineTuneSettings
 from tsdae_kit.training import processes
-from tsdae_kit.training.session import TrainingStage, run_stage, sentences_per_step
+from tsdae_kit.training.session import run_stage, sentences_per_step
+from tsdae_kit.training.stage import TrainingStage
 
 if TYPE_CHECKING:
     import pyarrow as pa

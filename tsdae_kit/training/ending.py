@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tsdae_kit.evaluation.goals import Goal
     from tsdae_kit.training.progress import Progress
     from tsdae_kit.training.selection import Selection
-    from tsdae_kit.training.session import TrainingData, TrainingStage
+    from tsdae_kit.training.stage import TrainingData, TrainingStage
 
 logger = logging.getLogger("tsdae_kit")
 

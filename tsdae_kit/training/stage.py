@@ -1,0 +1,105 @@
+"""What a stage that trains must say of itself: its data, its loss, its trainer's arguments and callbacks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+
+from tsdae_kit.errors import KitError
+from tsdae_kit.options import flag
+from tsdae_kit.settings import RunSettings
+
+if TYPE_CHECKING:
+    import torch
+    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+    from torch import nn
+
+    from tsdae_kit.evaluation.goals import Goal
+    from tsdae_kit.training.outcome import Examples
+
+
+class TrainingData(Protocol):
+    """What a stage trains on."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest by which changed data is known."""
+
+    @property
+    def size(self) -> int:
+        """How many rows there are to train on."""
+
+    @property
+    def held_out_size(self) -> int:
+        """How many there are to evaluate on."""
+
+
+Data = TypeVar("Data", bound=TrainingData)
+Settings = TypeVar("Settings", bound=RunSettings)
+
+
+class TrainingStage(ABC, Generic[Settings, Data]):
+    """What differs from stage to stage; methods are called in the order in which they stand here."""
+
+    kind: ClassVar[type[RunSettings]]
+
+    @abstractmethod
+    def load_data(self, settings: Settings) -> Data:
+        """Return what is trained on."""
+
+    def read_goals(self, settings: Settings, data: Data) -> list[Goal]:
+        """Return what the encoder is scored by while it is trained: the goals that ``--eval-data`` sets."""
+        from tsdae_kit.evaluation.goals import read_goal
+
+        goals = [read_goal(name) for name in settings.eval_data]
+        for name in ("require_gain", "patience"):
+            if getattr(settings, name) and not goals:  # a resumed run has them in its record
+                raise KitError(f"{flag(name)} needs data on which a gain would show. Pass --eval-data.")
+        return goals
+
+    def load_encoder(self, settings: Settings, data: Data, device: torch.device) -> SentenceTransformer:
+        """Return the model to start from, without adapters."""
+        from tsdae_kit.training.adapters import merge_adapters
+        from tsdae_kit.training.models import load_encoder
+
+        encoder = load_encoder(settings.model, device, settings.trust_remote_code)
+        merge_adapters(encoder)
+        return encoder
+
+    @abstractmethod
+    def make_loss(self, settings: Settings, encoder: SentenceTransformer, data: Data) -> nn.Module:
+        """Return the objective, with new weights of its own where it has some."""
+
+    def fit_memory(self, settings: Settings, encoder: SentenceTransformer, loss: nn.Module, data: Data) -> Settings:
+        """Say what a step takes in memory; return the settings with a batch size that was left open filled in."""
+        return settings
+
+    def resolve(self, settings: Settings, steps: int) -> Settings:
+        """Return the settings with what depends on the run's length filled in."""
+        return settings
+
+    @abstractmethod
+    def make_arguments(
+        self, settings: Settings, encoder: SentenceTransformer, evaluates: bool, steps: int
+    ) -> SentenceTransformerTrainingArguments:
+        """Return the library's training arguments."""
+
+    @abstractmethod
+    def introduce(self, settings: Settings, data: Data, loss: nn.Module, steps: int) -> None:
+        """Say what is trained, on what."""
+
+    @abstractmethod
+    def trainer_parts(self, settings: Settings, encoder: SentenceTransformer, data: Data) -> dict[str, Any]:
+        """Return the trainer's ``train_dataset``, ``eval_dataset`` and ``callbacks``."""
+
+    @abstractmethod
+    def examples(self, settings: Settings, data: Data) -> Examples:
+        """Return what the report shows of the data, and texts by which it shows what the run did."""
+
+    def begins_with_a_model(self, settings: Settings) -> bool:
+        """Return whether there is a model to compare the final one with."""
+        return True
+
+    def tokens_per_word(self, encoder: SentenceTransformer, data: Data) -> float | None:
+        """Return what makes a loss per token a perplexity per word, if the held-out loss is one."""
+        return None
