@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Points = Sequence[tuple[float, float]]
 _WIDTH, _HEIGHT = 360, 200
@@ -79,6 +79,8 @@ def _curve(label: str, points: Points, colour: int, place: Any) -> str:
 
 def draw_histogram(unit: str, values: NDArray[Any], bars: int = 30, width: int = 270, height: int = 110) -> str:
     """Return a histogram of whole numbers from 0; the last bar holds all above the 99th percentile."""
+    import numpy as np  # here, since a run's page has no histogram, and --help must not wait for it
+
     top = max(int(np.percentile(values, 99, method="higher")), 1)
     step = -(-top // bars)
     counts = np.bincount(np.minimum(values // step, top // step))
