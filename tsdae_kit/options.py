@@ -132,10 +132,7 @@ def parse_arguments(kind: type[Settings], prog: str, description: str, argv: Seq
         KitError: If the YAML file cannot be read or holds no settings.
     """
     parser = argparse.ArgumentParser(prog=prog, description=description, argument_default=argparse.SUPPRESS)
-    parser.add_argument("--config", type=Path, metavar="FILE", help="a YAML file of these settings; flags win over it")
-    hints = get_type_hints(kind)
-    for entry in fields(kind):
-        _add_flag(parser, entry, hints[entry.name])
+    add_flags(parser, kind)
     given = vars(parser.parse_args(argv))
     for entry in fields(kind):
         if entry.metadata["positional"] and not given.get(entry.name):
@@ -144,22 +141,35 @@ def parse_arguments(kind: type[Settings], prog: str, description: str, argv: Seq
     return {**(read_config(config) if config else {}), **given}
 
 
-def _add_flag(parser: argparse.ArgumentParser, entry: Field[Any], hint: Any) -> None:
+def add_flags(parser: argparse.ArgumentParser, kind: type[HasProblems]) -> list[argparse.Action]:
+    """Give a parser ``--config`` and a flag for each field; return those whose values are files or folders."""
+    config = parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="a YAML file of these settings; flags win over it"
+    )
+    hints = get_type_hints(kind)
+    actions = {entry.name: _add_flag(parser, entry, hints[entry.name]) for entry in fields(kind)}
+    return [config, *(action for name, action in actions.items() if _is_path(action, hints[name]))]
+
+
+def _is_path(action: argparse.Action, hint: Any) -> bool:
+    return Path in (hint, *get_args(hint)) or action.metavar in ("FILES", "DIR", "MODEL")
+
+
+def _add_flag(parser: argparse.ArgumentParser, entry: Field[Any], hint: Any) -> argparse.Action:
     shown = "" if entry.default in (None, False, ()) else f" [{entry.default}]"
     help_text = (entry.metadata["help"] + shown).replace("%", "%%")
     metavar = entry.metadata["metavar"] or entry.name.split("_")[-1].upper()
     if entry.metadata["positional"]:
-        parser.add_argument(entry.name, nargs="*", metavar=metavar, help=help_text)
-    elif get_origin(hint) is tuple:
-        parser.add_argument(flag(entry.name), action="extend", nargs="+", metavar=metavar, help=help_text)
-    elif hint is bool:
-        parser.add_argument(flag(entry.name), action="store_true", help=help_text)
-    elif bool in get_args(hint):
-        parser.add_argument(flag(entry.name), nargs="?", const=True, metavar="PATH", help=help_text)
-    elif get_origin(hint) is Literal:
-        parser.add_argument(flag(entry.name), choices=get_args(hint), help=help_text)
-    else:
-        parser.add_argument(flag(entry.name), metavar=metavar, help=help_text)
+        return parser.add_argument(entry.name, nargs="*", metavar=metavar, help=help_text)
+    if get_origin(hint) is tuple:
+        return parser.add_argument(flag(entry.name), action="extend", nargs="+", metavar=metavar, help=help_text)
+    if hint is bool:
+        return parser.add_argument(flag(entry.name), action="store_true", help=help_text)
+    if bool in get_args(hint):
+        return parser.add_argument(flag(entry.name), nargs="?", const=True, metavar="PATH", help=help_text)
+    if get_origin(hint) is Literal:
+        return parser.add_argument(flag(entry.name), choices=get_args(hint), help=help_text)
+    return parser.add_argument(flag(entry.name), metavar=metavar, help=help_text)
 
 
 def read_config(path: Path) -> dict[str, Any]:
