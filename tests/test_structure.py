@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "finetune": LEAVES | {"text", "training"},
     "evaluate": LEAVES | {"evaluation", "training"},
     "plan": LEAVES,
-    "__main__": LEAVES | {"plan"},
+    "schema": LEAVES | {"plan"},
+    "__main__": LEAVES | {"plan", "schema"},
     "__init__": None,
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -35,6 +36,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             vars(action)["complete"] = shtab.FILE
         sys.stdout.write(shtab.complete(parser, options.shell))
         return
+    if options.command == "schema":
+        from tsdae_kit.schema import plan_schema
+
+        sys.stdout.write(json.dumps(plan_schema(), indent=1) + "\n")
+        return
 
     from tsdae_kit.plan import run_plan
 
@@ -51,6 +57,7 @@ def _make_parser() -> tuple[argparse.ArgumentParser, list[argparse.Action]]:
     run = commands.add_parser("run", help="do what is left of a plan: all stages from one YAML file")
     paths.append(run.add_argument("plan", type=Path, metavar="PLAN", help="a YAML file with a part for each stage"))
     run.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    commands.add_parser("schema", help="print the JSON schema of a plan, for editors")
     completion = commands.add_parser("completion", help="print a script that completes these commands in a shell")
     completion.add_argument("shell", choices=("bash", "zsh"))
     return parser, paths
