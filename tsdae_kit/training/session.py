@@ -13,7 +13,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
@@ -307,7 +307,7 @@ def _run_trainer(trainer: ResumableTrainer, progress: Progress, checkpoint: Path
     stop = StopOnSignal()
     trainer.add_callback(progress)
     trainer.add_callback(stop)
-    with stop.listening():
+    with stop.listening(), closing(progress):
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except EvaluationStopped:
