@@ -288,6 +288,7 @@ def _make_trainer(
     import torch
     from transformers import PrinterCallback
 
+    from tsdae_kit.training.reporting import RunTensorBoard, TensorBoardCallback
     from tsdae_kit.training.trainer import ResumableTrainer
 
     if settings.max_length is not None:
@@ -295,6 +296,8 @@ def _make_trainer(
     parts["loss"] = dict(loss.items()) if isinstance(loss, torch.nn.ModuleDict) else loss
     trainer = ResumableTrainer(model=encoder, run_id=run_id, on_save_error=settings.on_save_error, **parts)
     trainer.remove_callback(PrinterCallback)
+    if trainer.pop_callback(TensorBoardCallback):  # of --report-to
+        trainer.add_callback(RunTensorBoard())
     if processes.number():
         torch.manual_seed(settings.seed + processes.number())  # dropout of its own
     return trainer
