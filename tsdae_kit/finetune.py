@@ -91,6 +91,17 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
         # How many batches without duplicates there are shows only at the end: the steps decide.
         return training_arguments(replace(settings, max_steps=steps), encoder.device.type, evaluates, stage)
 
+    def describe(self, settings: FineTuneSettings, data: LabelledPairs, loss: nn.Module) -> dict[str, str]:
+        """Return each file's size and objective."""
+        about = {
+            file.path.name: f"{len(file.rows):,} rows of {' and '.join(file.rows.column_names)}; "
+            f"objective {_objective(settings, file)}"
+            for file in data.files
+        }
+        if settings.mine_negatives:
+            about["hard negatives"] = f"mined from {settings.mine_negatives.name}"
+        return about
+
     def introduce(self, settings: FineTuneSettings, data: LabelledPairs, loss: nn.Module, steps: int) -> None:
         """Say what each file is trained with."""
         for file in data.files:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tsdae_kit.console import show_bytes
 from tsdae_kit.errors import KitError, run_command
@@ -167,6 +167,19 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
             "prompts": {"noisy": prompt} if prompt else None,
         }
         return training_arguments(settings, encoder.device.type, evaluates, defaults)
+
+    def describe(self, settings: TrainSettings, data: PreparedCorpus, loss: nn.Module) -> dict[str, str]:
+        """Return the corpus's sizes, its noise, and the decoder."""
+        dropped = sum(data.manifest["dropped"].values())
+        noise, decoder = data.noise, cast(Any, loss).decoder
+        about = {
+            "corpus": f"{data.size:,} sentences to train on, {data.held_out_size:,} held out, {dropped:,} dropped",
+            "noise": f"{noise.kinds}; deletion ratio {noise.deletion_ratio}; words: {noise.words}",
+            "decoder": type(decoder).__name__,
+        }
+        if data.beside:
+            about["labelled pairs beside it"] = f"{data.beside.size:,}"
+        return about
 
     def introduce(self, settings: TrainSettings, data: PreparedCorpus, loss: nn.Module, steps: int) -> None:
         """Say the sizes of model and data."""

@@ -115,6 +115,10 @@ class TrainingStage(ABC, Generic[Settings, Data]):
         """Return the library's training arguments."""
 
     @abstractmethod
+    def describe(self, settings: Settings, data: Data, loss: nn.Module) -> dict[str, str]:
+        """Return what the model's card says of data and objective; of files their names without folders."""
+
+    @abstractmethod
     def introduce(self, settings: Settings, data: Data, loss: nn.Module, steps: int) -> None:
         """Say what is trained, on what."""
 
@@ -215,8 +219,13 @@ def _train(
     # From here on nothing is refused any more: the run's folder may appear.
     record = run.record
     if record is None:
-        digests = {goal.name: goal.digest for goal in goals}
-        record = processes.from_first(lambda: begin_run(settings, data.fingerprint, encoder.max_seq_length, digests))
+        facts = (
+            data.fingerprint,
+            encoder.max_seq_length,
+            {goal.name: goal.digest for goal in goals},
+            stage.describe(settings, data, loss),
+        )
+        record = processes.from_first(lambda: begin_run(settings, *facts))
         _log_to_file(run, stack)
     _introduce(settings, run.settings, encoder)
     stage.introduce(settings, data, loss, steps)
