@@ -145,6 +145,10 @@ class RunSettings:
     report_to: Literal["none", "tensorboard", "wandb", "trackio", "mlflow"] = option(
         "none", "where else to report the metrics", may_change=True
     )
+    push_to_hub: str | None = option(
+        None, "upload the final model to this repository of the hub; a new one is private", recorded=False,
+        metavar="NAME/MODEL",
+    )  # fmt: skip
     trainer: tuple[str, ...] = option(
         (), "any other SentenceTransformerTrainingArguments field; repeatable", metavar="KEY=VALUE"
     )

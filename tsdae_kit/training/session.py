@@ -137,13 +137,20 @@ def run_stage(stage: TrainingStage[Any, Any], given: Mapping[str, Any]) -> Path:
     Raises:
         KitError: For missing data or model, a folder in use, or settings that contradict the run's record.
     """
+    from tsdae_kit.training.publish import check_push, push
+
     with ExitStack() as stack:
         stack.enter_context(show_messages(processes.number() == 0))
         stack.enter_context(processes.handled_signals(processes.stop_at_once))
         stack.enter_context(processes.joined(on_cpu=given.get("device") == "cpu"))
         run = plan_run(stage.kind, given)
+        if repository := run.settings.push_to_hub:
+            check_push(repository)
         processes.from_first(lambda: stack.enter_context(sole_owner(run.folder)))
-        return _run(stage, run, stack)
+        final = _run(stage, run, stack)
+        if repository:
+            processes.from_first(lambda: push(final, repository))
+        return final
 
 
 def _run(stage: TrainingStage[Any, Any], run: Run, stack: ExitStack) -> Path:
