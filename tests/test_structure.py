@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "prepare": LEAVES | {"text"},
     "train": LEAVES | {"text", "denoising", "training", "evaluation"},
     "finetune": LEAVES | {"text", "training"},
+    "export": LEAVES | {"training"},
     "evaluate": LEAVES | {"evaluation", "training"},
     "plan": LEAVES,
     "schema": LEAVES | {"plan"},

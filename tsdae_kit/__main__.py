@@ -11,13 +11,14 @@ from pathlib import Path
 
 from tsdae_kit.errors import run_command
 from tsdae_kit.options import HasProblems, add_flags
-from tsdae_kit.settings import EvaluateSettings, FineTuneSettings, PrepareSettings, TrainSettings
+from tsdae_kit.settings import EvaluateSettings, ExportSettings, FineTuneSettings, PrepareSettings, TrainSettings
 
 STAGES: dict[str, tuple[str, type[HasProblems]]] = {  # each a module of this name
     "prepare": ("turn texts into noisy/clean pairs", PrepareSettings),
     "train": ("adapt an encoder to them (TSDAE)", TrainSettings),
     "finetune": ("fine-tune it on labelled pairs", FineTuneSettings),
     "evaluate": ("score models side by side", EvaluateSettings),
+    "export": ("write an encoder as ONNX or OpenVINO", ExportSettings),
 }
 
 

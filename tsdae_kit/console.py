@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -126,10 +127,9 @@ def quiet_frameworks() -> Iterator[None]:
     if datasets.is_progress_bar_enabled():
         datasets.disable_progress_bars()
         undo.append(datasets.enable_progress_bars)
-    library = logging.getLogger("sentence_transformers")
-    level = library.level
-    library.setLevel(logging.ERROR)
-    undo.append(lambda: library.setLevel(level))
+    for library in map(logging.getLogger, ("sentence_transformers", "torch.onnx")):
+        undo.append(partial(library.setLevel, library.level))
+        library.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         if not logger.isEnabledFor(logging.DEBUG):
             warnings.simplefilter("ignore")

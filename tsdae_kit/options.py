@@ -44,7 +44,7 @@ def option(
         may_change: Whether a resumed run may be given another value.
         recorded: Whether the value belongs to the run's record (false for how to start, as ``resume``).
         metavar: What help calls a value (else the last word of the name).
-        positional: Whether the values are given without the flag; the field is a tuple then.
+        positional: Whether the value (of a tuple, the values) is given without the flag.
     """
     metadata = {"help": help_text, "may_change": may_change, "recorded": recorded, "metavar": metavar,
                 "positional": positional}  # fmt: skip
@@ -160,7 +160,8 @@ def _add_flag(parser: argparse.ArgumentParser, entry: Field[Any], hint: Any) -> 
     help_text = (entry.metadata["help"] + shown).replace("%", "%%")
     metavar = entry.metadata["metavar"] or entry.name.split("_")[-1].upper()
     if entry.metadata["positional"]:
-        return parser.add_argument(entry.name, nargs="*", metavar=metavar, help=help_text)
+        many = "*" if get_origin(hint) is tuple else "?"
+        return parser.add_argument(entry.name, nargs=many, metavar=metavar, help=help_text)
     if get_origin(hint) is tuple:
         return parser.add_argument(flag(entry.name), action="extend", nargs="+", metavar=metavar, help=help_text)
     if hint is bool:

@@ -303,3 +303,17 @@ class EvaluateSettings:
         if self.output.is_dir():
             found.append(f"--output {self.output} is a folder: name a file")
         return found
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What ``export_model`` does: an encoder in, one file for another runtime out."""
+
+    model: str = option("runs/tsdae/final", "the encoder: a folder or a hub name", positional=True)
+    format: Literal["onnx", "openvino"] = option("onnx", "for ONNX Runtime, or for OpenVINO")
+    output: Path = option(Path("runs/exported"), "the folder to write")
+    trust_remote_code: bool = option(False, _TRUST_HELP)
+
+    def problems(self) -> list[str]:
+        """Return every contradiction between the settings, as sentences."""
+        return []
