@@ -12,7 +12,7 @@ import pytest
 from tests.tiny import make_sentences
 from tsdae_kit.options import flag, make_settings, parse_arguments
 from tsdae_kit.plan import STAGES, run_plan
-from tsdae_kit.settings import EvaluateSettings, FineTuneSettings, PrepareSettings, TrainSettings
+from tsdae_kit.settings import EvaluateSettings, ExportSettings, FineTuneSettings, PrepareSettings, TrainSettings
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -29,7 +29,7 @@ def test_the_python_examples_run(block: str) -> None:
 def test_every_flag_that_is_named_exists() -> None:
     lines = re.findall(r"`(?:python -m tsdae_kit\.train )?(--[a-z][^`]*)`", README)
     assert len(lines) > 8
-    kinds = (PrepareSettings, TrainSettings, FineTuneSettings, EvaluateSettings)
+    kinds = (PrepareSettings, TrainSettings, FineTuneSettings, EvaluateSettings, ExportSettings)
     known = {flag(entry.name) for kind in kinds for entry in fields(kind)}
     named = {name for line in lines for name in re.findall(r"--[a-z-]+", line)}
     assert named <= known | {"--help", "--config", "--dry-run"}

@@ -25,11 +25,13 @@ MAY_IMPORT = {
     "prepare": LEAVES | {"text", "pages"},
     "train": LEAVES | {"text", "denoising", "training", "evaluation"},
     "finetune": LEAVES | {"text", "training"},
+    "export": LEAVES | {"training"},
     "evaluate": LEAVES | {"evaluation", "training"},
     "report": LEAVES | {"pages"},
     "inspect": LEAVES | {"text", "denoising", "training"},
     "plan": LEAVES | {"pages"},
-    "__main__": LEAVES | {"plan"},
+    "schema": LEAVES | {"plan"},
+    "__main__": LEAVES | {"plan", "schema"},
     "__init__": None,
 }
 

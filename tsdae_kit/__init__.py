@@ -1,7 +1,8 @@
 """Adapts sentence encoders to a field's own unlabelled text with TSDAE, then fine-tunes them.
 
 Each stage is one function: :func:`prepare_corpus`, :func:`adapt`, :func:`fine_tune`,
-:func:`score_models`. :func:`write_report` and :func:`inspect_run` show what a run did. The pieces are public too:
+:func:`score_models`, :func:`export_model`. :func:`write_report` and :func:`inspect_run` show what a run did. The
+pieces are public too:
 :class:`Noise` and :class:`NoiseTransform`, :class:`TSDAELoss` and :func:`probe_signal`,
 :class:`LengthGroupedBatchSampler` and :class:`ResumableTrainer` work with the library's own classes
 around them. Names are imported when they are first used, so that ``import tsdae_kit`` costs nothing.
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tsdae_kit.denoising.probe import probe_signal
     from tsdae_kit.errors import KitError
     from tsdae_kit.evaluate import score_models
+    from tsdae_kit.export import export_model
     from tsdae_kit.finetune import fine_tune
     from tsdae_kit.inspect import Inspection, inspect_run
     from tsdae_kit.prepare import prepare_corpus
@@ -37,6 +39,7 @@ _HOMES = {
     "ResumableTrainer": "training.trainer",
     "TSDAELoss": "denoising.loss",
     "adapt": "train",
+    "export_model": "export",
     "fine_tune": "finetune",
     "inspect_run": "inspect",
     "load_pairs": "text.pairs",
@@ -55,6 +58,7 @@ __all__ = [
     "ResumableTrainer",
     "TSDAELoss",
     "adapt",
+    "export_model",
     "fine_tune",
     "inspect_run",
     "load_pairs",

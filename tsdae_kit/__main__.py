@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
 from tsdae_kit.errors import run_command
+from tsdae_kit.options import HasProblems, add_flags
+from tsdae_kit.settings import (
+    EvaluateSettings,
+    ExportSettings,
+    FineTuneSettings,
+    InspectSettings,
+    PrepareSettings,
+    ReportSettings,
+    TrainSettings,
+)
 
-STAGES = {
-    "prepare": "turn texts into noisy/clean pairs",
-    "train": "adapt an encoder to them (TSDAE)",
-    "finetune": "fine-tune it on labelled pairs",
-    "evaluate": "score models side by side",
+STAGES: dict[str, tuple[str, type[HasProblems]]] = {  # each a module of this name
+    "prepare": ("turn texts into noisy/clean pairs", PrepareSettings),
+    "train": ("adapt an encoder to them (TSDAE)", TrainSettings),
+    "finetune": ("fine-tune it on labelled pairs", FineTuneSettings),
+    "evaluate": ("score models side by side", EvaluateSettings),
+    "report": ("make a run's page again, or compare several runs", ReportSettings),
+    "inspect": ("see what a run makes of a sentence", InspectSettings),
+    "export": ("write an encoder as ONNX or OpenVINO", ExportSettings),
 }
 
 
@@ -24,18 +38,40 @@ def main(argv: Sequence[str] | None = None) -> None:
     if given[:1] and given[0] in STAGES:
         import_module(f"tsdae_kit.{given[0]}").main(given[1:])
         return
-    parser = argparse.ArgumentParser(prog="tsdae", description="Adapt sentence encoders to a field's own text.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, help_text in STAGES.items():
-        commands.add_parser(name, help=help_text)
-    run = commands.add_parser("run", help="do what is left of a plan: all stages from one YAML file")
-    run.add_argument("plan", type=Path, metavar="PLAN", help="a YAML file with a part for each stage")
-    run.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser, paths = _make_parser()
     options = parser.parse_args(given)
+    if options.command == "completion":
+        import shtab
+
+        for action in paths:
+            vars(action)["complete"] = shtab.FILE
+        sys.stdout.write(shtab.complete(parser, options.shell))
+        return
+    if options.command == "schema":
+        from tsdae_kit.schema import plan_schema
+
+        sys.stdout.write(json.dumps(plan_schema(), indent=1) + "\n")
+        return
 
     from tsdae_kit.plan import run_plan
 
     run_command("tsdae run", lambda: run_plan(options.plan, options.dry_run))
+
+
+def _make_parser() -> tuple[argparse.ArgumentParser, list[argparse.Action]]:
+    """Return the parser of all commands, and those of its arguments that are files or folders."""
+    parser = argparse.ArgumentParser(prog="tsdae", description="Adapt sentence encoders to a field's own text.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    paths = []
+    for name, (help_text, kind) in STAGES.items():
+        paths += add_flags(commands.add_parser(name, help=help_text), kind)
+    run = commands.add_parser("run", help="do what is left of a plan: all stages from one YAML file")
+    paths.append(run.add_argument("plan", type=Path, metavar="PLAN", help="a YAML file with a part for each stage"))
+    run.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    commands.add_parser("schema", help="print the JSON schema of a plan, for editors")
+    completion = commands.add_parser("completion", help="print a script that completes these commands in a shell")
+    completion.add_argument("shell", choices=("bash", "zsh"))
+    return parser, paths
 
 
 if __name__ == "__main__":

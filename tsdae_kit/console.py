@@ -1,19 +1,65 @@
 """What a person sees: our own lines, tables, and none of the frameworks' chatter.
 
 Everything goes through the logger ``tsdae_kit``, so that the same lines reach the screen and a run's
-``train.log``; a program that configures logging itself gets them its own way.
+``train.log``; a program that configures logging itself gets them its own way. Colours and a bar that moves
+are for a terminal (the bar, for a notebook too): pipes and files get the lines alone.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import Any, TextIO
+
+from tqdm import tqdm
 
 logger = logging.getLogger("tsdae_kit")
+_VERDICT = re.compile(r"(?m)(?<=  | \(|, )(?:better|worse)(?=\)|\.?$)")  # as evaluation/tables.py writes them
+_COLOURS = {"better": "32", "worse": "31"}  # green, red
+_YELLOW = "33"
+
+
+class _Screen(logging.StreamHandler[TextIO]):
+    """Standard output, with colours where they are seen; lines stand above a bar, if there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        if not _has_colours(self.stream):
+            return text
+        if record.levelno >= logging.WARNING:
+            return _paint(text, _YELLOW)
+        return _VERDICT.sub(lambda found: _paint(found[0], _COLOURS[found[0]]), text)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with tqdm.external_write_mode(self.stream):
+            super().emit(record)
+
+
+def _has_colours(stream: TextIO) -> bool:
+    """Return whether to use colours: https://no-color.org, https://force-color.org."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and os.environ.get("TERM") != "dumb")
+
+
+def _paint(text: str, colour: str) -> str:
+    return f"\x1b[{colour}m{text}\x1b[0m"
+
+
+def progress_bar(total: int, done: int) -> Any:
+    """Return a bar of steps, to be updated and closed; it shows nothing but where our messages have a terminal."""
+    from tqdm import auto
+
+    ours = logger.isEnabledFor(logging.INFO) and any(isinstance(handler, _Screen) for handler in logger.handlers)
+    shown = "{l_bar}{bar}| step {n_fmt}/{total_fmt}"  # the lines know the time left
+    return auto.tqdm(total=total, initial=done, disable=None if ours else True, leave=False, bar_format=shown)
 
 
 @contextmanager
@@ -26,7 +72,7 @@ def show_messages(all_of_them: bool = True) -> Iterator[None]:
     previous = logger.level
     handler: logging.Handler | None = None
     if not logger.hasHandlers():
-        handler = logging.StreamHandler(sys.stdout)
+        handler = _Screen(sys.stdout)
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
     if not all_of_them:
@@ -81,10 +127,9 @@ def quiet_frameworks() -> Iterator[None]:
     if datasets.is_progress_bar_enabled():
         datasets.disable_progress_bars()
         undo.append(datasets.enable_progress_bars)
-    library = logging.getLogger("sentence_transformers")
-    level = library.level
-    library.setLevel(logging.ERROR)
-    undo.append(lambda: library.setLevel(level))
+    for library in map(logging.getLogger, ("sentence_transformers", "torch.onnx")):
+        undo.append(partial(library.setLevel, library.level))
+        library.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         if not logger.isEnabledFor(logging.DEBUG):
             warnings.simplefilter("ignore")

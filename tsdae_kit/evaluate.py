@@ -16,9 +16,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import quiet_frameworks, show_duration, show_messages
-from tsdae_kit.errors import KitError, run_command
+from tsdae_kit.errors import KitError
 from tsdae_kit.folders import write_json
-from tsdae_kit.options import make_settings, parse_arguments
+from tsdae_kit.options import make_main, make_settings
 from tsdae_kit.settings import EvaluateSettings
 
 if TYPE_CHECKING:
@@ -130,11 +130,12 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run ``python -m tsdae_kit.evaluate``."""
-    prog = "python -m tsdae_kit.evaluate"
-    description = "Score models side by side on retrieval, reranking and pairs; the first one is the reference."
-    run_command(prog, lambda: score_models(**parse_arguments(EvaluateSettings, prog, description, argv)))
+main = make_main(
+    "evaluate",
+    score_models,
+    EvaluateSettings,
+    "Score models side by side on retrieval, reranking and pairs; the first one is the reference.",
+)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,12 @@ columns of the file, and is resumed, stopped and written as stage one is.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tsdae_kit.errors import KitError, run_command
-from tsdae_kit.options import parse_arguments
+from tsdae_kit.errors import KitError
+from tsdae_kit.options import make_main
 from tsdae_kit.settings import FineTuneSettings
 from tsdae_kit.training import processes
 from tsdae_kit.training.session import run_stage, sentences_per_step
@@ -93,6 +92,17 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
         # How many batches without duplicates there are shows only at the end: the steps decide.
         return training_arguments(replace(settings, max_steps=steps), encoder.device.type, evaluates, stage)
 
+    def describe(self, settings: FineTuneSettings, data: LabelledPairs, loss: nn.Module) -> dict[str, str]:
+        """Return each file's size and objective."""
+        about = {
+            file.path.name: f"{len(file.rows):,} rows of {' and '.join(file.rows.column_names)}; "
+            f"objective {_objective(settings, file)}"
+            for file in data.files
+        }
+        if settings.mine_negatives:
+            about["hard negatives"] = f"mined from {settings.mine_negatives.name}"
+        return about
+
     def introduce(self, settings: FineTuneSettings, data: LabelledPairs, loss: nn.Module, steps: int) -> None:
         """Say what each file is trained with."""
         for file in data.files:
@@ -117,18 +127,13 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
         return {"train_dataset": next(iter(rows.values())) if len(rows) == 1 else DatasetDict(rows)}
 
     def examples(self, settings: FineTuneSettings, data: LabelledPairs) -> Examples:
-        """Return what the files are; texts of the first column, to be looked up among those of the second."""
+        """Return texts of the first column, to be looked up among those of the second."""
         from tsdae_kit.text.pairs import spread
         from tsdae_kit.training.outcome import LOOKED_UP, SEARCHED, Examples
 
-        facts = [
-            (f"rows of {file.path.name}", f"{len(file.rows):,}, labels: {file.labels}, {_objective(settings, file)}")
-            for file in data.files
-        ]
         rows = data.files[0].rows
         anchors, others = (list(dict.fromkeys(rows.column(i).to_pylist())) for i in (0, 1))
         return Examples(
-            facts=facts,
             texts=[anchors[i] for i in spread(len(anchors), LOOKED_UP)],
             searched=[others[i] for i in spread(len(others), SEARCHED)],
         )
@@ -172,11 +177,9 @@ def _by_name(data: LabelledPairs) -> dict[str, LabelledFile]:
     return {f"{number}-{file.path.stem.replace('.', '-')}": file for number, file in enumerate(data.files)}
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run ``python -m tsdae_kit.finetune``."""
-    prog = "python -m tsdae_kit.finetune"
-    description = "Fine-tune an encoder on labelled pairs; resume an interrupted run."
-    run_command(prog, lambda: fine_tune(**parse_arguments(FineTuneSettings, prog, description, argv)))
+main = make_main(
+    "finetune", fine_tune, FineTuneSettings, "Fine-tune an encoder on labelled pairs; resume an interrupted run."
+)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tsdae_kit.console import quiet_frameworks, show_messages
-from tsdae_kit.errors import KitError, run_command
-from tsdae_kit.options import make_settings, parse_arguments
+from tsdae_kit.errors import KitError
+from tsdae_kit.options import make_main, make_settings
 from tsdae_kit.settings import InspectSettings, TrainSettings
 
 logger = logging.getLogger("tsdae_kit")
@@ -83,11 +82,12 @@ def _inspect(settings: InspectSettings) -> list[Inspection]:
     return [Inspection(*parts) for parts in zip(texts, noisy, rebuilt, neighbours, strict=True)]
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run ``python -m tsdae_kit.inspect``."""
-    prog = "python -m tsdae_kit.inspect"
-    description = "Show what a run's encoder and decoder make of sentences, and their neighbours in the corpus."
-    run_command(prog, lambda: inspect_run(**parse_arguments(InspectSettings, prog, description, argv)))
+main = make_main(
+    "inspect",
+    inspect_run,
+    InspectSettings,
+    "Show what a run's encoder and decoder make of sentences, and their neighbours in the corpus.",
+)
 
 
 if __name__ == "__main__":

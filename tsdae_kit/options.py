@@ -10,14 +10,14 @@ from __future__ import annotations
 import argparse
 import math
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from tsdae_kit.errors import KitError
+from tsdae_kit.errors import KitError, run_command
 
 
 class HasProblems(Protocol):
@@ -132,10 +132,7 @@ def parse_arguments(kind: type[Settings], prog: str, description: str, argv: Seq
         KitError: If the YAML file cannot be read or holds no settings.
     """
     parser = argparse.ArgumentParser(prog=prog, description=description, argument_default=argparse.SUPPRESS)
-    parser.add_argument("--config", type=Path, metavar="FILE", help="a YAML file of these settings; flags win over it")
-    hints = get_type_hints(kind)
-    for entry in fields(kind):
-        _add_flag(parser, entry, hints[entry.name])
+    add_flags(parser, kind)
     given = vars(parser.parse_args(argv))
     for entry in fields(kind):
         if entry.metadata["positional"] and not given.get(entry.name):
@@ -144,24 +141,48 @@ def parse_arguments(kind: type[Settings], prog: str, description: str, argv: Seq
     return {**(read_config(config) if config else {}), **given}
 
 
-def _add_flag(parser: argparse.ArgumentParser, entry: Field[Any], hint: Any) -> None:
+def make_main(
+    name: str, function: Callable[..., object], kind: type[HasProblems], description: str
+) -> Callable[..., None]:
+    """Return the ``main`` of ``python -m tsdae_kit.NAME``: it calls a stage's function with what was given by hand."""
+    prog = f"python -m tsdae_kit.{name}"
+
+    def main(argv: Sequence[str] | None = None) -> None:
+        run_command(prog, lambda: function(**parse_arguments(kind, prog, description, argv)))
+
+    return main
+
+
+def add_flags(parser: argparse.ArgumentParser, kind: type[HasProblems]) -> list[argparse.Action]:
+    """Give a parser ``--config`` and a flag for each field; return those whose values are files or folders."""
+    config = parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="a YAML file of these settings; flags win over it"
+    )
+    hints = get_type_hints(kind)
+    actions = {entry.name: _add_flag(parser, entry, hints[entry.name]) for entry in fields(kind)}
+    return [config, *(action for name, action in actions.items() if _is_path(action, hints[name]))]
+
+
+def _is_path(action: argparse.Action, hint: Any) -> bool:
+    return Path in (hint, *get_args(hint)) or action.metavar in ("FILES", "DIR", "MODEL")
+
+
+def _add_flag(parser: argparse.ArgumentParser, entry: Field[Any], hint: Any) -> argparse.Action:
     shown = "" if entry.default in (None, False, ()) else f" [{entry.default}]"
     help_text = (entry.metadata["help"] + shown).replace("%", "%%")
     metavar = entry.metadata["metavar"] or entry.name.split("_")[-1].upper()
     if entry.metadata["positional"]:
-        parser.add_argument(
-            entry.name, nargs="*" if get_origin(hint) is tuple else "?", metavar=metavar, help=help_text
-        )
-    elif get_origin(hint) is tuple:
-        parser.add_argument(flag(entry.name), action="extend", nargs="+", metavar=metavar, help=help_text)
-    elif hint is bool:
-        parser.add_argument(flag(entry.name), action="store_true", help=help_text)
-    elif bool in get_args(hint):
-        parser.add_argument(flag(entry.name), nargs="?", const=True, metavar="PATH", help=help_text)
-    elif get_origin(hint) is Literal:
-        parser.add_argument(flag(entry.name), choices=get_args(hint), help=help_text)
-    else:
-        parser.add_argument(flag(entry.name), metavar=metavar, help=help_text)
+        many = "*" if get_origin(hint) is tuple else "?"
+        return parser.add_argument(entry.name, nargs=many, metavar=metavar, help=help_text)
+    if get_origin(hint) is tuple:
+        return parser.add_argument(flag(entry.name), action="extend", nargs="+", metavar=metavar, help=help_text)
+    if hint is bool:
+        return parser.add_argument(flag(entry.name), action="store_true", help=help_text)
+    if bool in get_args(hint):
+        return parser.add_argument(flag(entry.name), nargs="?", const=True, metavar="PATH", help=help_text)
+    if get_origin(hint) is Literal:
+        return parser.add_argument(flag(entry.name), choices=get_args(hint), help=help_text)
+    return parser.add_argument(flag(entry.name), metavar=metavar, help=help_text)
 
 
 def read_config(path: Path) -> dict[str, Any]:

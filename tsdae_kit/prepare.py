@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import show_messages, table
-from tsdae_kit.errors import KitError, run_command
-from tsdae_kit.options import make_settings, parse_arguments
+from tsdae_kit.errors import KitError
+from tsdae_kit.options import make_main, make_settings
 from tsdae_kit.settings import PrepareSettings
 
 if TYPE_CHECKING:
@@ -183,11 +183,9 @@ def _report(folder: Path, output: Path, manifest: dict[str, Any], settings: Prep
     logger.info("Written to %s; the same as a page: %s", output, output / REPORT)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run ``python -m tsdae_kit.prepare``."""
-    prog = "python -m tsdae_kit.prepare"
-    description = "Turn raw text into noisy/clean sentence pairs for denoising training."
-    run_command(prog, lambda: prepare_corpus(**parse_arguments(PrepareSettings, prog, description, argv)))
+main = make_main(
+    "prepare", prepare_corpus, PrepareSettings, "Turn raw text into noisy/clean sentence pairs for denoising training."
+)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,12 @@ it has to show in its folder, so a page can be made anywhere the folder is, also
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tsdae_kit.console import show_messages, table
-from tsdae_kit.errors import run_command
 from tsdae_kit.folders import new_file
-from tsdae_kit.options import make_settings, parse_arguments
+from tsdae_kit.options import make_main, make_settings
 from tsdae_kit.pages.comparison import draw_comparison, summarise
 from tsdae_kit.pages.run import read_run, write_run_page
 from tsdae_kit.settings import ReportSettings
@@ -47,11 +45,9 @@ def write_report(**given: Any) -> Path:
     return page
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run ``python -m tsdae_kit.report``."""
-    prog = "python -m tsdae_kit.report"
-    description = "Make a run's page again, or one page that compares several runs."
-    run_command(prog, lambda: write_report(**parse_arguments(ReportSettings, prog, description, argv)))
+main = make_main(
+    "report", write_report, ReportSettings, "Make a run's page again, or one page that compares several runs."
+)
 
 
 if __name__ == "__main__":

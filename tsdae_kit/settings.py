@@ -145,6 +145,10 @@ class RunSettings:
     report_to: Literal["none", "tensorboard", "wandb", "trackio", "mlflow"] = option(
         "none", "where else to report the metrics", may_change=True
     )
+    push_to_hub: str | None = option(
+        None, "upload the final model to this repository of the hub; a new one is private", recorded=False,
+        metavar="NAME/MODEL",
+    )  # fmt: skip
     trainer: tuple[str, ...] = option(
         (), "any other SentenceTransformerTrainingArguments field; repeatable", metavar="KEY=VALUE"
     )
@@ -336,3 +340,17 @@ class InspectSettings:
             for name, value, least in (("nearest", self.nearest, 0), ("searched", self.searched, 1))
             if value < least
         ]
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What ``export_model`` does: an encoder in, one file for another runtime out."""
+
+    model: str = option("runs/tsdae/final", "the encoder: a folder or a hub name", positional=True)
+    format: Literal["onnx", "openvino"] = option("onnx", "for ONNX Runtime, or for OpenVINO")
+    output: Path = option(Path("runs/exported"), "the folder to write")
+    trust_remote_code: bool = option(False, _TRUST_HELP)
+
+    def problems(self) -> list[str]:
+        """Return every contradiction between the settings, as sentences."""
+        return []

@@ -8,14 +8,14 @@ The heavy libraries are imported only when the input has been checked.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tsdae_kit.console import show_bytes
-from tsdae_kit.errors import KitError, run_command
-from tsdae_kit.options import parse_arguments
+from tsdae_kit.errors import KitError
+from tsdae_kit.options import make_main
 from tsdae_kit.settings import LARGEST_BATCH, RECIPES, SCRATCH, TrainSettings
 from tsdae_kit.training import processes
 from tsdae_kit.training.session import run_stage, sentences_per_step
@@ -170,6 +170,19 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         }
         return training_arguments(settings, encoder.device.type, evaluates, defaults)
 
+    def describe(self, settings: TrainSettings, data: PreparedCorpus, loss: nn.Module) -> dict[str, str]:
+        """Return the corpus's sizes, its noise, and the decoder."""
+        dropped = sum(data.manifest["dropped"].values())
+        noise, decoder = data.noise, cast(Any, loss).decoder
+        about = {
+            "corpus": f"{data.size:,} sentences to train on, {data.held_out_size:,} held out, {dropped:,} dropped",
+            "noise": f"{noise.kinds}; deletion ratio {noise.deletion_ratio}; words: {noise.words}",
+            "decoder": type(decoder).__name__,
+        }
+        if data.beside:
+            about["labelled pairs beside it"] = f"{data.beside.size:,}"
+        return about
+
     def introduce(self, settings: TrainSettings, data: PreparedCorpus, loss: nn.Module, steps: int) -> None:
         """Say the sizes of model and data."""
         from tsdae_kit.training.space import count_weights
@@ -212,14 +225,13 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         }
 
     def examples(self, settings: TrainSettings, data: PreparedCorpus) -> Examples:
-        """Return what the corpus is; held-out sentences, to be rebuilt and looked up among those trained on."""
+        """Return held-out sentences, to be rebuilt and looked up among those trained on."""
         from tsdae_kit.text.pairs import spread
         from tsdae_kit.training.outcome import LOOKED_UP, REBUILT, SEARCHED, Examples
 
         shown = data.held_out if data.held_out_size else data.train
         pairs = shown[spread(len(shown), REBUILT)]
         return Examples(
-            facts=data.facts,
             texts=shown[spread(len(shown), LOOKED_UP)]["clean"],
             searched=data.train[spread(data.size, SEARCHED)]["clean"],
             pairs=list(zip(pairs["noisy"], pairs["clean"], strict=True)),
@@ -239,11 +251,9 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         return sum(len(row) - 1 for row in ids) / words if words else None
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run ``python -m tsdae_kit.train``."""
-    prog = "python -m tsdae_kit.train"
-    description = "Adapt a sentence encoder to prepared text (TSDAE); resume an interrupted run."
-    run_command(prog, lambda: adapt(**parse_arguments(TrainSettings, prog, description, argv)))
+main = make_main(
+    "train", adapt, TrainSettings, "Adapt a sentence encoder to prepared text (TSDAE); resume an interrupted run."
+)
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def write_run_page(folder: Path, scores: Path | None = None) -> Path:
 
 def draw_run(run: RunFiles) -> str:
     """Return the page."""
-    settings, outcome = run.record["settings"], run.outcome
+    settings, outcome, about = run.record["settings"], run.outcome, run.record.get("about", {})
     kind, sentences = explain(run.folder, run.record, run.outcome.get("scores", []), run.scores, run.last_step)
     verdict = "".join(f"<p>{'<b>' * (not i)}{escape(s)}{'</b>' * (not i)}</p>" for i, s in enumerate(sentences))
     finished = f", finished {done}" if (done := run.record.get("finished")) else ""
@@ -110,7 +110,7 @@ def draw_run(run: RunFiles) -> str:
         f'<div class="verdict {kind}">{verdict}</div>',
         make_section("Before and after", show_scores(run.scores), show_scores(outcome.get("scores", []), chosen=True)),
         make_section("Curves", draw_curve_charts({"": run}, settings.get("decoder_warmup_steps"))),
-        make_section("Data", make_table(outcome["facts"], css="facts") if outcome.get("facts") else ""),
+        make_section("Data", make_table(about.items(), css="facts") if about else ""),
         make_section("Nearest neighbours", _show_neighbours(outcome)),
         make_section("Rebuilt from the embedding", _show_rebuilt(outcome)),
         make_section(

@@ -63,18 +63,6 @@ class PreparedCorpus:
         return str(self.manifest["fingerprint"]) + (f"-{self.beside.fingerprint}" if self.beside else "")
 
     @property
-    def facts(self) -> list[tuple[str, str]]:
-        """What was made of which texts: label and value."""
-        rows = [("texts read", f"{self.manifest['read']:,}")]
-        rows += [(f"dropped: {reason}", f"{count:,}") for reason, count in self.manifest["dropped"].items()]
-        rows += [("sentences to train on", f"{self.size:,}"), ("sentences held out", f"{self.held_out_size:,}")]
-        rows += [("noise", self.noise.kinds), ("deletion ratio", f"{self.noise.deletion_ratio:g}")]
-        rows.append(("words", self.noise.words))
-        if self.beside:
-            rows.append(("labelled pairs beside", f"{self.beside.size:,}"))
-        return rows
-
-    @property
     def size(self) -> int:
         """How many pairs there are to train on."""
         return len(self.train)

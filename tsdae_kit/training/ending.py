@@ -45,18 +45,20 @@ def write_best(
         selection: The scores.
         load: Gives the encoder of a checkpoint; of ``None``, the base model.
     """
+    from tsdae_kit.training.card import complete_card
     from tsdae_kit.training.selection import choose_model
 
     best = steps[0]
     if selection:
         encoder, best = choose_model(selection, encoder, load, (settings.output, record["id"]), best)
         encoder.max_seq_length = record["max_length"]
-    _write_final(settings.output / FINAL, encoder)
+    card = partial(complete_card, settings=settings, record=record, steps=steps[0], best=best)
+    _write_final(settings.output / FINAL, encoder, card)
     finish_run(settings, {**record, "best_step": best, "stopped_early": steps[0] < steps[1]}, steps[0])
     return best
 
 
-def _write_final(final: Path, encoder: SentenceTransformer) -> None:
+def _write_final(final: Path, encoder: SentenceTransformer, card: Callable[[Path], None]) -> None:
     from safetensors import SafetensorError
 
     from tsdae_kit.training.adapters import merge_adapters
@@ -65,6 +67,7 @@ def _write_final(final: Path, encoder: SentenceTransformer) -> None:
     try:
         with new_folder(final) as folder:
             encoder.save_pretrained(str(folder))
+            card(folder)
     except (OSError, SafetensorError) as error:
         raise KitError(f"{final} could not be written ({error}). Make room, then --resume writes it.") from error
 

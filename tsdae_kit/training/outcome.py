@@ -1,4 +1,4 @@
-"""What a finished run has to show: scores and neighbours before and after, sentences rebuilt, facts of the data.
+"""What a finished run has to show: scores and neighbours before and after, and sentences rebuilt.
 
 All of it is measured from the folder, once, and kept in ``outcome.json``: the page that shows it can be
 made again, and runs compared, without a model. The models are loaded one after the other, so that no more
@@ -35,13 +35,11 @@ class Examples:
     """Texts of a run's data by which a person sees what it did.
 
     Attributes:
-        facts: Label and value of what the data is.
         texts: Whose neighbours are shown.
         searched: Where they are looked for.
         pairs: Noisy and clean sentences, to be rebuilt.
     """
 
-    facts: list[tuple[str, str]]
     texts: list[str]
     searched: list[str]
     pairs: list[tuple[str, str]] = field(default_factory=list)
@@ -52,7 +50,6 @@ class Outcome:
     """What is kept in ``outcome.json``.
 
     Attributes:
-        facts: Of the data.
         scores: Rows as in scores.json, of the model that the run began with and of the final one.
         neighbours: A text, and its nearest before and after; before is missing for a model from scratch.
         searched: Among how many.
@@ -60,7 +57,6 @@ class Outcome:
         rebuilt_at: The step of the decoder that did it.
     """
 
-    facts: list[tuple[str, str]]
     scores: list[dict[str, Any]]
     neighbours: list[dict[str, Any]]
     searched: int
@@ -103,7 +99,6 @@ def measure_outcome(
     rebuilt, step = _rebuild(settings, record, examples.pairs, device)
     return asdict(
         Outcome(
-            facts=examples.facts,
             scores=make_rows(results, models),
             neighbours=[
                 {"text": text, **{when: lists[i] for when, lists in found.items()}}

@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from tsdae_kit.console import show_duration
+from tsdae_kit.console import progress_bar, show_duration
 
 KINDS = ("loss", "eval_loss", "eval_score")
 
@@ -35,11 +35,24 @@ class Progress(TrainerCallback):
         self._steps = 0
         self._seconds = 0.0
         self._began = 0.0
+        self._bar: Any = None
 
     @property
     def speed(self) -> float:
         """Sentences per second."""
         return self._steps * self.sentences_per_step / self._seconds if self._seconds else 0.0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Begin a bar, if there is a terminal."""
+        if state.is_world_process_zero:
+            self._bar = progress_bar(state.max_steps, state.global_step)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
 
     def _start_clock(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -54,6 +67,8 @@ class Progress(TrainerCallback):
         self._seconds += now - self._began
         self._began = now
         self._steps += 1
+        if self._bar is not None:
+            self._bar.update(state.global_step - self._bar.n)
 
     def on_log(
         self,

@@ -164,7 +164,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 
 def begin_run(
-    settings: RunSettings, fingerprint: str, max_length: int | None, goals: Mapping[str, str]
+    settings: RunSettings, fingerprint: str, max_length: int | None, goals: Mapping[str, str], about: Mapping[str, str]
 ) -> dict[str, Any]:
     """Make the run's folder and its record; delete the run before it if ``overwrite`` says so.
 
@@ -173,6 +173,7 @@ def begin_run(
         fingerprint: The prepared data's.
         max_length: The base model's, in tokens, which the final model gets back.
         goals: What the run is scored by, with a digest of each.
+        about: What the stage says of its data, for the model's card.
     """
     if settings.overwrite and settings.output.exists():
         shutil.rmtree(settings.output.resolve())
@@ -184,6 +185,7 @@ def begin_run(
         "data": fingerprint,
         "max_length": max_length,
         "goals": dict(goals),
+        "about": dict(about),
         "processes": processes.count(),
         "versions": _environment(),
     }

@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,13 +52,20 @@ def run_stage(stage: TrainingStage[Any, Any], given: Mapping[str, Any]) -> Path:
     Raises:
         KitError: For missing data or model, a folder in use, or settings that contradict the run's record.
     """
+    from tsdae_kit.training.publish import check_push, push
+
     with ExitStack() as stack:
         stack.enter_context(show_messages(processes.number() == 0))
         stack.enter_context(processes.handled_signals(processes.stop_at_once))
         stack.enter_context(processes.joined(on_cpu=given.get("device") == "cpu"))
         run = plan_run(stage.kind, given)
+        if repository := run.settings.push_to_hub:
+            check_push(repository)
         processes.from_first(lambda: stack.enter_context(sole_owner(run.folder)))
-        return _run(stage, run, stack)
+        final = _run(stage, run, stack)
+        if repository:
+            processes.from_first(lambda: push(final, repository))
+        return final
 
 
 def _run(stage: TrainingStage[Any, Any], run: Run, stack: ExitStack) -> Path:
@@ -144,8 +151,13 @@ def _train(
     # From here on nothing is refused any more: the run's folder may appear.
     record = run.record
     if record is None:
-        digests = {goal.name: goal.digest for goal in goals}
-        record = processes.from_first(lambda: begin_run(settings, data.fingerprint, encoder.max_seq_length, digests))
+        facts = (
+            data.fingerprint,
+            encoder.max_seq_length,
+            {goal.name: goal.digest for goal in goals},
+            stage.describe(settings, data, loss),
+        )
+        record = processes.from_first(lambda: begin_run(settings, *facts))
         _log_to_file(run, stack)
     _introduce(settings, run.settings, encoder)
     stage.introduce(settings, data, loss, steps)
@@ -214,6 +226,7 @@ def _make_trainer(
     import torch
     from transformers import PrinterCallback
 
+    from tsdae_kit.training.reporting import RunTensorBoard, TensorBoardCallback
     from tsdae_kit.training.trainer import ResumableTrainer
 
     if settings.max_length is not None:
@@ -221,6 +234,8 @@ def _make_trainer(
     parts["loss"] = dict(loss.items()) if isinstance(loss, torch.nn.ModuleDict) else loss
     trainer = ResumableTrainer(model=encoder, run_id=run_id, on_save_error=settings.on_save_error, **parts)
     trainer.remove_callback(PrinterCallback)
+    if trainer.pop_callback(TensorBoardCallback):  # of --report-to
+        trainer.add_callback(RunTensorBoard())
     if processes.number():
         torch.manual_seed(settings.seed + processes.number())  # dropout of its own
     return trainer
@@ -233,7 +248,7 @@ def _run_trainer(trainer: ResumableTrainer, progress: Progress, checkpoint: Path
     stop = StopOnSignal()
     trainer.add_callback(progress)
     trainer.add_callback(stop)
-    with stop.listening():
+    with stop.listening(), closing(progress):
         try:
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         except EvaluationStopped:

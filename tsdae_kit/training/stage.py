@@ -85,6 +85,10 @@ class TrainingStage(ABC, Generic[Settings, Data]):
         """Return the library's training arguments."""
 
     @abstractmethod
+    def describe(self, settings: Settings, data: Data, loss: nn.Module) -> dict[str, str]:
+        """Return what card and report say of data and objective; of files their names without folders."""
+
+    @abstractmethod
     def introduce(self, settings: Settings, data: Data, loss: nn.Module, steps: int) -> None:
         """Say what is trained, on what."""
 
@@ -94,7 +98,7 @@ class TrainingStage(ABC, Generic[Settings, Data]):
 
     @abstractmethod
     def examples(self, settings: Settings, data: Data) -> Examples:
-        """Return what the report shows of the data, and texts by which it shows what the run did."""
+        """Return texts by which the report shows what the run did."""
 
     def begins_with_a_model(self, settings: Settings) -> bool:
         """Return whether there is a model to compare the final one with."""

@@ -1,0 +1,82 @@
+"""--push-to-hub: what is uploaded is the final model, and a hub that fails costs nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tsdae_kit import KitError, adapt
+from tsdae_kit.training import publish
+
+Given = dict[str, Any]
+
+
+class Hub:
+    """Notes what it is given, in the place of ``HfApi``."""
+
+    fault: Exception | None = None
+    uploaded: list[tuple[str, set[str]]]
+    private: list[bool]
+
+    def __init__(self, **settings: object) -> None: ...
+
+    def create_repo(self, repository: str, *, private: bool, exist_ok: bool) -> str:
+        assert exist_ok
+        Hub.private.append(private)
+        return f"https://hub/{repository}"
+
+    def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
+        if Hub.fault:
+            raise Hub.fault
+        Hub.uploaded.append((repo_id, {path.name for path in folder_path.iterdir()}))
+
+
+@pytest.fixture(autouse=True)
+def hub(monkeypatch: pytest.MonkeyPatch) -> type[Hub]:
+    Hub.fault, Hub.uploaded, Hub.private = None, [], []
+    monkeypatch.setattr(publish, "HfApi", Hub)
+    monkeypatch.setattr(publish, "HF_HUB_OFFLINE", False)
+    return Hub
+
+
+@pytest.fixture
+def given(tiny_model: Path, tiny_data: Path) -> Given:
+    return {"model": str(tiny_model), "data": tiny_data, "max_steps": 2, "batch_size": 8, "device": "cpu",
+            "push_to_hub": "me/model", "resume": True}  # fmt: skip
+
+
+def test_the_final_model_is_uploaded_also_of_a_finished_run(hub: type[Hub], given: Given) -> None:
+    final = adapt(**{**given, "push_to_hub": None})
+    assert not hub.uploaded
+    adapt(**given)
+    assert hub.uploaded == [("me/model", {path.name for path in final.iterdir()})]
+    assert {"README.md", "model.safetensors", "modules.json"} <= hub.uploaded[0][1]
+    assert hub.private == [True]
+    assert "push_to_hub" not in Path("runs/tsdae/run.json").read_text()
+
+
+@pytest.mark.parametrize(
+    "fault", [publish.HTTPError("Connection refused"), OSError("403 Forbidden"), RuntimeError("xet")]
+)
+def test_a_failed_push_leaves_the_model_and_is_tried_again(hub: type[Hub], given: Given, fault: Exception) -> None:
+    hub.fault = fault
+    with pytest.raises(KitError, match=f"final is whole, but was not pushed to me/model .{fault}.*--resume"):
+        adapt(**given)
+    hub.fault = None
+    assert adapt(**given).is_dir()
+    assert len(hub.uploaded) == 1
+
+
+@pytest.mark.parametrize(
+    ("offline", "name", "message"),
+    [(True, "me/model", "which HF_HUB_OFFLINE switches off"), (False, "my model/x/y", "Write NAME/MODEL")],
+)
+def test_a_push_that_must_fail_is_refused_before_the_run(
+    given: Given, monkeypatch: pytest.MonkeyPatch, offline: bool, name: str, message: str
+) -> None:
+    monkeypatch.setattr(publish, "HF_HUB_OFFLINE", offline)
+    with pytest.raises(KitError, match=message):
+        adapt(**{**given, "push_to_hub": name})
+    assert not Path("runs").exists()

@@ -1,0 +1,135 @@
+"""Export an encoder to ONNX or OpenVINO: one file from token ids to the sentence embedding.
+
+``python -m tsdae_kit.export runs/tsdae/final --format onnx``. Sentence Transformers' own way, ``backend="onnx"``, needs
+the package optimum-onnx, which cannot be installed beside transformers 5. So torch's exporter is used, and what it made
+is compared with the encoder. Unlike the library's file, this one holds the pooling too: nothing is left to do outside.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tsdae_kit.console import quiet_frameworks, show_messages
+from tsdae_kit.errors import KitError
+from tsdae_kit.folders import new_folder
+from tsdae_kit.options import make_main, make_settings
+from tsdae_kit.settings import ExportSettings
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from torch import Tensor
+
+logger = logging.getLogger("tsdae_kit")
+TOLERANCE = 1e-4
+_INPUTS = ("input_ids", "attention_mask")
+_PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
+_TEXTS = (["One."], ["Two texts of unlike length.", "Of these, the second one is longer: it holds many words more."])
+
+
+def export_model(**given: Any) -> Path:
+    """Write an encoder as one ONNX or OpenVINO file, with its tokenizer; return the folder.
+
+    Args:
+        **given: Fields of :class:`tsdae_kit.settings.ExportSettings`, for example
+            ``model="runs/tsdae/final", format="onnx", output="runs/exported"``.
+
+    Raises:
+        KitError: If a package or the model is missing, the folder is there already, or the model cannot be exported.
+    """
+    settings = make_settings(ExportSettings, given)
+    if missing := [name for name in _PACKAGES[settings.format] if not find_spec(name)]:
+        raise KitError(f"{' and '.join(missing)} missing. Install: pip install 'tsdae_kit[{settings.format}]'.")
+    if settings.output.exists():
+        raise KitError(f"{settings.output} is there already. Delete it, or choose another --output.")
+    import torch
+
+    from tsdae_kit.training.models import load_encoder
+
+    with show_messages(), quiet_frameworks():
+        encoder = load_encoder(settings.model, torch.device("cpu"), settings.trust_remote_code).float().eval()
+        with new_folder(settings.output) as folder:
+            _write_onnx(encoder, folder / "model.onnx")
+            file = folder / "model.onnx" if settings.format == "onnx" else _convert(folder / "model.onnx")
+            difference = _compare(encoder, file)
+            if not difference < TOLERANCE:
+                raise KitError(f"The exported embeddings differ by {difference:.2g}. Export to the other --format.")
+            encoder.tokenizer.save_pretrained(folder)
+        logger.info("%s: from %s to sentence_embedding, which differs from %s by %.1g at most.",
+                    settings.output / file.name, " and ".join(_INPUTS), settings.model, difference)  # fmt: skip
+    return settings.output
+
+
+def _embed(encoder: SentenceTransformer, texts: list[str]) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Return the inputs (both of batch, tokens) and the embeddings (batch, dimensions) of texts."""
+    import torch
+
+    features = encoder.tokenizer(texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        embeddings: Tensor = encoder({name: features[name] for name in _INPUTS})["sentence_embedding"]
+    return tuple(features[name] for name in _INPUTS), embeddings
+
+
+def _write_onnx(encoder: SentenceTransformer, path: Path) -> None:
+    import torch
+
+    class Whole(torch.nn.Module):
+        def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+            return encoder({"input_ids": input_ids, "attention_mask": attention_mask})["sentence_embedding"]
+
+    whole, sizes = Whole().eval(), {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
+    whole.add_module("encoder", encoder)
+    try:
+        program: Any = torch.onnx.export(
+            whole, _embed(encoder, _TEXTS[1])[0], dynamo=True, verbose=False, input_names=_INPUTS,
+            output_names=["sentence_embedding"], dynamic_shapes=(sizes, sizes),
+        )  # fmt: skip
+    except torch.onnx.errors.OnnxExporterError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise KitError(f"torch cannot export this model ({reason}). Use it with Sentence Transformers.") from error
+    program.save(path)
+
+
+def _convert(path: Path) -> Path:
+    """Put OpenVINO's two files in the place of the ONNX file."""
+    import openvino
+
+    openvino.save_model(openvino.convert_model(path), path.with_suffix(".xml"), compress_to_fp16=False)
+    for file in path.parent.glob("model.onnx*"):  # large weights lie in a file beside it
+        file.unlink()
+    return path.with_suffix(".xml")
+
+
+def _compare(encoder: SentenceTransformer, path: Path) -> float:
+    """Return the largest difference of a value of the exported embeddings from the encoder's."""
+    if path.suffix == ".xml":
+        import openvino
+
+        run = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    else:
+        from onnxruntime import InferenceSession
+
+        session = InferenceSession(path, providers=["CPUExecutionProvider"])
+
+        def run(values: list[Any]) -> Any:
+            return session.run(None, dict(zip(_INPUTS, values, strict=True)))
+
+    differences = []
+    for texts in _TEXTS:
+        inputs, embeddings = _embed(encoder, texts)
+        differences.append(abs(run([value.numpy() for value in inputs])[0] - embeddings.numpy()).max())
+    return float(max(differences))
+
+
+main = make_main(
+    "export",
+    export_model,
+    ExportSettings,
+    "Export an encoder to ONNX or OpenVINO, from token ids to the sentence embedding.",
+)
+
+
+if __name__ == "__main__":
+    main()
