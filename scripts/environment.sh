@@ -8,7 +8,7 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" != "$wanted" ]; then
     "${PYTHON:-python3}" -m venv .venv
     # torch first and by its exact version: a range lets pip pick a CUDA build of several gigabytes.
     .venv/bin/pip install --quiet "$(grep '^torch==' constraints.txt)"
-    .venv/bin/pip install --quiet --constraint constraints.txt --editable '.[offline,dev]'
+    .venv/bin/pip install --quiet --constraint constraints.txt --editable '.[offline,dev,docs]'
     echo "$wanted" >"$stamp"
 fi
 python=.venv/bin/python

@@ -39,7 +39,8 @@ def score_models(**given: Any) -> dict[str, Any]:
             ``models=["all-MiniLM-L6-v2", "runs/tsdae/final"], data=["data/health"]``.
 
     Returns:
-        Settings, versions, and ``results``: a row for each task, model and metric.
+        Settings, versions, and under ``results`` a row for each task, model and metric, with its score (out of 100),
+        the difference from the first model, the 95 % interval of that (in the same points) and the verdict.
 
     Raises:
         KitError: For models or data that are missing or are not as they should be.

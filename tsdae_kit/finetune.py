@@ -42,6 +42,8 @@ def fine_tune(**given: Any) -> Path:
     Raises:
         KitError: For files without labelled pairs, a missing model, a folder in use, or settings that
             contradict the run's record.
+        NoGain: With ``require_gain``, if no step scored above the model it began with.
+        RunStopped: If a signal ended the run, its state saved; not an ``Exception``.
     """
     return run_stage(FineTuning(), given)
 

@@ -45,6 +45,8 @@ def adapt(**given: Any) -> Path:
 
     Raises:
         KitError: For missing data or model, a folder in use, or settings that contradict the run's record.
+        NoGain: With ``require_gain``, if no step scored above the base model; ``final/`` is that model then.
+        RunStopped: If a signal ended the run, its state saved; not an ``Exception``.
     """
     preset = RECIPES.get(str(given.get("recipe")), {})
     return run_stage(Adaptation(), {**preset, **given})

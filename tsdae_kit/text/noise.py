@@ -59,7 +59,11 @@ class Noise:
     mask_token: str = PrepareSettings.mask_token
 
     def __call__(self, text: str, epoch: int = 0) -> str:
-        """Return the noisy text; equal for equal arguments, never empty.
+        """Return the noisy text; equal for equal arguments, never empty unless the text is.
+
+        Args:
+            text: What to make noisy; a row is known by it.
+            epoch: From 0; each draws its own noise.
 
         Neighbours that stay keep what stood between them; where something was deleted, one space
         stands for it (nothing, in scripts written without spaces). If all words fell, one is kept.

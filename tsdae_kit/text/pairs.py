@@ -198,8 +198,11 @@ def read_batches(folder: Path, split: str) -> Iterator[pa.RecordBatch]:
 def load_pairs(folder: Path) -> PreparedCorpus:
     """Return the prepared data set in ``folder``.
 
+    Args:
+        folder: What ``prepare`` wrote, by whichever engine.
+
     Raises:
-        KitError: If the folder is missing or was not written by ``prepare``.
+        KitError: If the folder is missing, damaged, or was not written by ``prepare``.
     """
     from datasets import Dataset, load_from_disk
 

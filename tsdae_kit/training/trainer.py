@@ -60,7 +60,15 @@ class ResumableTrainer(SentenceTransformerTrainer):
         selection: Selection | None = None,
         **kwargs: Any,
     ) -> None:
-        """Take the parent's arguments, the run's id, what a failed save means, and what chooses the best step."""
+        """Take the parent's arguments and ours.
+
+        Args:
+            *args: The parent's.
+            run_id: Written into each checkpoint; any text, the same when the run is resumed.
+            on_save_error: What a checkpoint that cannot be saved means: a warning, or :class:`tsdae_kit.KitError`.
+            selection: What scores the encoder at each evaluation and keeps the best step's checkpoint.
+            **kwargs: The parent's.
+        """
         if scored_only := selection is not None and kwargs.get("eval_dataset") is None:
             kwargs["evaluator"] = SequentialEvaluator([])  # else the library refuses to evaluate
         super().__init__(*args, **kwargs)
