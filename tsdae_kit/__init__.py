@@ -4,8 +4,8 @@ Each stage is one function: :func:`prepare_corpus`, :func:`adapt`, :func:`fine_t
 :func:`score_models`, :func:`export_model`. :func:`write_report` and :func:`inspect_run` show what a run did. The
 pieces are public too:
 :class:`Noise` and :class:`NoiseTransform`, :class:`TSDAELoss` and :func:`probe_signal`,
-:class:`LengthGroupedBatchSampler` and :class:`ResumableTrainer` work with the library's own classes
-around them. Names are imported when they are first used, so that ``import tsdae_kit`` costs nothing.
+:class:`LengthGroupedBatchSampler`, :class:`DecoderWarmup` and :class:`ResumableTrainer` work with the
+library's own classes around them. Names are imported when they are first used, so that ``import tsdae_kit`` costs nothing.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from tsdae_kit.train import adapt
     from tsdae_kit.training.batches import LengthGroupedBatchSampler
     from tsdae_kit.training.trainer import ResumableTrainer
+    from tsdae_kit.training.warmup import DecoderWarmup
 
 _HOMES = {
+    "DecoderWarmup": "training.warmup",
     "Inspection": "inspect",
     "KitError": "errors",
     "LengthGroupedBatchSampler": "training.batches",
@@ -49,6 +51,7 @@ _HOMES = {
     "write_report": "report",
 }
 __all__ = [
+    "DecoderWarmup",
     "Inspection",
     "KitError",
     "LengthGroupedBatchSampler",

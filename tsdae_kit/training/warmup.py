@@ -20,6 +20,12 @@ class DecoderWarmup(TrainerCallback):
     """
 
     def __init__(self, encoder: nn.Module, steps: int) -> None:
+        """Take the encoder's weights that learn.
+
+        Args:
+            encoder: The sentence encoder that the loss trains.
+            steps: How many of the first steps it stays frozen.
+        """
         self.steps = steps
         self._parameters = [p for p in encoder.parameters() if p.requires_grad]
 
