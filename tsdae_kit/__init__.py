@@ -1,11 +1,11 @@
 """Adapts sentence encoders to a field's own unlabelled text with TSDAE, then fine-tunes them.
 
 Each stage is one function: :func:`prepare_corpus`, :func:`adapt`, :func:`fine_tune`,
-:func:`score_models`, :func:`export_model`. :func:`write_report` and :func:`inspect_run` show what a run did. The
-pieces are public too:
-:class:`Noise` and :class:`NoiseTransform`, :class:`TSDAELoss` and :func:`probe_signal`,
-:class:`LengthGroupedBatchSampler`, :class:`DecoderWarmup` and :class:`ResumableTrainer` work with the
-library's own classes around them. Names are imported when they are first used, so that ``import tsdae_kit`` costs nothing.
+:func:`score_models`, :func:`export_model`; :func:`write_report` and :func:`inspect_run` show what a run
+did. The pieces are public too: :class:`Noise` and :class:`NoiseTransform`, :class:`TSDAELoss` and
+:func:`probe_signal`, :class:`LengthGroupedBatchSampler`, :class:`DecoderWarmup` and
+:class:`ResumableTrainer` work with the library's own classes around them. Names are imported when they
+are first used, so that ``import tsdae_kit`` costs nothing.
 """
 
 from __future__ import annotations
