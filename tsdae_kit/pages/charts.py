@@ -52,8 +52,7 @@ def draw_curves(name: str, curves: Mapping[str, Points], mark: tuple[int, str] |
         for i, label in enumerate(curves)
         if label != name
     )
-    note = f" (dashed: {escape(mark[1])})" if mark and 0 < mark[0] < last else ""
-    return _figure(name, _WIDTH, _HEIGHT, "".join(drawn), f"{escape(name)}{note}{keys}")
+    return _figure(name, _WIDTH, _HEIGHT, "".join(drawn), f"{escape(name)}{keys}")
 
 
 def _axes(low: float, high: float, last: float) -> str:
@@ -61,7 +60,7 @@ def _axes(low: float, high: float, last: float) -> str:
     lines = "".join(
         f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}" stroke="var(--line)"/>' for y in (_TOP, bottom)
     )
-    labels = ((_LEFT - 5, _TOP + 9, "end", f"{high:.4g}"), (_LEFT - 5, bottom, "end", f"{low:.4g}"),
+    labels = ((_LEFT - 5, _TOP + 9, "end", f"{high:.3g}"), (_LEFT - 5, bottom, "end", f"{low:.3g}"),
               (_LEFT, bottom + 16, "start", "0"), (_WIDTH - _RIGHT, bottom + 16, "end", f"step {last:,}"))  # fmt: skip
     return lines + "".join(_label(*label) for label in labels)
 

@@ -22,9 +22,10 @@ h1 { font-size: 1.5rem; margin-bottom: .3rem } h2 { font-size: 1.15rem; margin: 
 h3 { font-size: 1rem; margin: 1.2rem 0 .3rem }
 .wide { overflow-x: auto } table { border-collapse: collapse; width: 100% }
 td, th { border-bottom: 1px solid var(--line); padding: .3rem .7rem .3rem 0; text-align: left; vertical-align: top }
-th { font-weight: 600 } .numbers { width: auto } .numbers th { white-space: nowrap }
+th { font-weight: 600 } .numbers { width: auto } .numbers :is(td, th) { white-space: nowrap }
 .numbers :is(td, th):not(:first-child) { text-align: right; font-variant-numeric: tabular-nums; padding-left: .9rem }
-.facts td:first-child { width: 14rem; color: var(--faint) } .even { table-layout: fixed; min-width: 30rem }
+.numbers.scores :is(td, th):nth-child(2) { text-align: left }
+.facts td:first-child { width: 15.5rem; color: var(--faint) } .even { table-layout: fixed; min-width: 30rem }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(18rem, 100%), 1fr)); gap: 1.2rem }
 figure { margin: 0; min-width: 0 } figcaption, .faint { color: var(--faint) } svg { display: block; width: 100%; height: auto }
 .verdict { background: var(--box); border-left: .3rem solid var(--faint); padding: .7rem 1rem; margin: 1rem 0 }

@@ -122,15 +122,17 @@ def draw_run(run: RunFiles) -> str:
 
 def draw_curve_charts(runs: Mapping[str, RunFiles], warmup: int | None = None) -> str:
     """Return a chart for each metric, with a curve for each run (by its name; of a single run by the metric's)."""
-    mark = (warmup, "the encoder begins to learn") if warmup else None
+    mark = (warmup, "the encoder learns too") if warmup else None
     charts = [
         _draw(runs, "loss", {"training": "loss", "held-out": "eval_loss"}, mark),
         _draw(runs, "score on the evaluation data", {"score": "eval_score"}, mark),
-        _draw(runs, "perplexity a word, held out", {"perplexity": "eval_perplexity"}, mark),
         _draw(runs, "learning rate of the encoder", {"rate": "learning_rate"}, mark),
         _draw(runs, "sentences a second", {"speed": "sentences_per_second"}, None),
     ]
-    return f'<div class="charts">{"".join(charts)}</div>' if any(charts) else ""
+    if not any(charts):
+        return ""
+    note = make_note(f"Dashed: after step {warmup:,} {mark[1]}; before, the decoder alone.") if mark else ""
+    return f'<div class="charts">{"".join(charts)}</div>{note}'
 
 
 def _draw(runs: Mapping[str, RunFiles], name: str, metrics: Mapping[str, str], mark: tuple[int, str] | None) -> str:
@@ -153,7 +155,7 @@ def show_scores(rows: Sequence[Mapping[str, Any]], chosen: bool = False) -> str:
     ]
     header = ("data", "model", "metric", "score", "difference", "95 % interval", "verdict")
     note = "By these scores the best step was chosen, which flatters it." if chosen else ""
-    return make_table(cells, header, css="numbers") + (make_note(note) if note else "")
+    return make_table(cells, header, css="numbers scores") + (make_note(note) if note else "")
 
 
 def _difference(row: Mapping[str, Any]) -> tuple[str, str, str]:
