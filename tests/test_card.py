@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,12 @@ def test_stage_two_names_its_files_without_folders_and_tells_of_stage_one(adapte
     assert TITLE in Path("again/README.md").read_text()
 
 
-RECORD: dict[str, Any] = {"goals": {"field AP": "0"}, "processes": 2, "versions": {"torch": "2", "threads": "1"}}
+RECORD: dict[str, Any] = {
+    "about": {"base model": "some/model"},
+    "goals": {"field AP": "0"},
+    "processes": 2,
+    "versions": {"torch": "2", "threads": "1"},
+}
 
 
 def test_a_run_without_a_gain_says_that_its_model_is_the_base_model() -> None:
@@ -79,3 +85,23 @@ def test_a_run_without_a_gain_says_that_its_model_is_the_base_model() -> None:
     assert facts["this model"] == "the base model as it was: no step scored above it"
     assert facts["score (field AP)"] == "base model 71.00"
     assert facts["versions"] == "torch 2"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe caf\xe9", b"---\ntitle: a: b\n---\n"])
+def test_whatever_the_base_models_own_card_is_the_final_model_is_written(
+    tiny_model: Path, tiny_data: Path, content: bytes
+) -> None:
+    shutil.copytree(tiny_model, "base")
+    Path("base/README.md").write_bytes(content)
+    final = adapt(model="base", data=tiny_data, output="run", max_steps=2, batch_size=8, device="cpu")
+    assert (final / "model.safetensors").exists()
+
+
+def test_a_base_models_folder_is_not_named_even_when_it_is_gone(tiny_model: Path, tiny_data: Path) -> None:
+    Path("secret").mkdir()
+    shutil.copytree(tiny_model, "secret/base")
+    given = {"model": "secret/base", "data": tiny_data, "output": "run", "batch_size": 8, "device": "cpu"}
+    adapt(**given, max_steps=2)
+    shutil.rmtree("secret")
+    final = adapt(output="run", resume=True, max_steps=3)
+    assert "secret" not in (final / "README.md").read_text()

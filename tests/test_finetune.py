@@ -81,6 +81,14 @@ def test_a_resumed_run_ends_in_the_same_bits(objective: str, tiny_model: Path) -
     assert_equal_to_the_bit(Path("whole"), Path("killed"), STEPS)
 
 
+def test_a_run_that_is_resumed_knows_its_files(tiny_model: Path) -> None:
+    tune(tiny_model, write("pairs.jsonl", pairs(20)), max_steps=2)
+    assert fine_tune(resume=True, output="run") == Path("run/final")
+    for resume in (False, True):
+        with pytest.raises(KitError, match="no labelled pairs given"):
+            fine_tune(resume=resume, output="new", model=str(tiny_model))
+
+
 class _Killed(Exception):  # noqa: N818
     pass
 

@@ -44,6 +44,18 @@ def test_a_decoder_that_has_learned_sentences_rebuilds_them(
     assert [text.replace(" .", ".") for text in again] == [clean[i] for i in shuffled]
 
 
+@pytest.mark.parametrize("decoder", ["cross-attention", "prefix"])
+def test_a_text_as_long_as_the_encoder_takes_is_no_fault(
+    load_tiny: Callable[[], SentenceTransformer], decoder: DecoderKind
+) -> None:
+    """An untrained decoder never ends a sentence: it would go on behind the last position."""
+    encoder = load_tiny()
+    loss = TSDAELoss(encoder, decoder=decoder).eval()
+    text = " ".join(["rash"] * 100)
+    (rebuilt,) = rebuild(loss, ["rash"], [text])
+    assert len(rebuilt.split()) <= encoder.max_seq_length
+
+
 def test_it_shows_the_runs_own_noise_and_neighbours(tiny_model: Path, tiny_data: Path, messages: Any) -> None:
     adapt(**{**SHORT, "max_steps": 6}, model=str(tiny_model), data=tiny_data, output="run", device="cpu")
     text = make_sentences(200)[7]

@@ -38,6 +38,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> type[Hub]:
     Hub.fault, Hub.uploaded, Hub.private = None, [], []
     monkeypatch.setattr(publish, "HfApi", Hub)
     monkeypatch.setattr(publish, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(publish, "get_token", lambda: "secret")
     return Hub
 
 
@@ -71,12 +72,18 @@ def test_a_failed_push_leaves_the_model_and_is_tried_again(hub: type[Hub], given
 
 @pytest.mark.parametrize(
     ("offline", "name", "message"),
-    [(True, "me/model", "which HF_HUB_OFFLINE switches off"), (False, "my model/x/y", "Write NAME/MODEL")],
+    [
+        (True, "me/model", "which HF_HUB_OFFLINE switches off"),
+        (False, "my model/x/y", "Write NAME/MODEL"),
+        (False, "model", "does not say whose it is"),
+        (False, "me/model", "needs a token"),
+    ],
 )
 def test_a_push_that_must_fail_is_refused_before_the_run(
     given: Given, monkeypatch: pytest.MonkeyPatch, offline: bool, name: str, message: str
 ) -> None:
     monkeypatch.setattr(publish, "HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr(publish, "get_token", lambda: None)
     with pytest.raises(KitError, match=message):
         adapt(**{**given, "push_to_hub": name})
     assert not Path("runs").exists()

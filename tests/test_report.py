@@ -17,6 +17,7 @@ from sentence_transformers import SentenceTransformer
 from tests.test_prepare import Page
 from tests.tiny import SHORT, make_sentences
 from tsdae_kit import KitError, adapt, fine_tune, load_pairs, score_models, write_report
+from tsdae_kit.errors import RunStopped
 from tsdae_kit.pages.verdict import explain
 from tsdae_kit.training import outcome
 
@@ -48,19 +49,25 @@ def read_page(run: Path) -> Page:
     return Page((run / "report.html").read_text(encoding="utf-8"))
 
 
-def test_a_finished_run_shows_its_data_curves_neighbours_and_rebuilt_sentences(run: Path, tiny_model: Path) -> None:
+def test_a_finished_run_shows_its_data_curves_neighbours_and_rebuilt_sentences(
+    run: Path, tiny_model: Path, tiny_data: Path
+) -> None:
     page, found = read_page(run), json.loads((run / "outcome.json").read_text())
     assert (page.open, page.links) == ([], [])
     assert len(found["neighbours"]) == 10
     assert len(found["rebuilt"]) == 5
     held_out = {entry["clean"] for entry in found["rebuilt"]} | {entry["text"] for entry in found["neighbours"]}
-    assert held_out <= set(make_sentences(200))
+    assert held_out <= set(load_pairs(tiny_data).held_out["clean"])
     shown = [entry["rebuilt"] or "Rebuilt" for entry in found["rebuilt"]]
     shown += [text for entry in found["neighbours"] for when in ("before", "after") for _, text in entry[when]]
     assert all(any(part in line for line in page.text.splitlines()) for part in [*shown, *held_out])
     html = (run / "report.html").read_text()
     assert html.count("<polyline") == 5  # training and held-out loss, score, rate, speed
-    for name, value in (("corpus", "180 sentences to train on, 20 held out, 0 dropped"), ("model", str(tiny_model))):
+    for name, value in (
+        ("corpus", "180 sentences to train on, 20 held out, 0 dropped"),
+        ("model", str(tiny_model)),
+        ("workers", "0"),
+    ):
         assert f"{name}\n{value}\n" in page.text
 
 
@@ -103,11 +110,25 @@ DONE = {"settings": {"model": "base"}, "finished_step": 8, "best_step": 8}
     [
         ({"settings": DONE["settings"]}, [], [], "", "Not finished: step 3"),
         (DONE, [], [], "", "Whether it helps is not known"),
-        (DONE, [], [BASE, row("t", "better")], "better", "Better on t: AP 84.1, +1.6 (95 % interval +0.6 to +2.6)."),
-        (DONE, [], [BASE, row("t", "worse", -1.6)], "worse", "Worse on t: AP 84.1, -1.6"),
-        (DONE, [], [BASE, row("t", "no difference shown")], "", "No difference shown on t"),
-        (DONE, [BASE, row("t", "better")], [BASE, row("u", "worse")], "worse", "Worse on u"),
-        (DONE, [], [row("t", "better"), row("average", "no difference shown")], "", "No difference shown on average"),
+        (
+            DONE,
+            [],
+            [BASE, row("t", "better")],
+            "better",
+            "Better than base on t: AP 84.1, +1.6 (95 % interval +0.6 to +2.6).",
+        ),
+        (DONE, [], [BASE, row("t", "worse", -1.6)], "worse", "Worse than base on t: AP 84.1, -1.6"),
+        (DONE, [], [BASE, row("t", "no difference shown")], "", "No difference from base shown on t"),
+        (DONE, [BASE, row("t", "better")], [{**BASE, "task": "u"}, row("u", "worse")], "worse", "Worse than base on u"),
+        (
+            DONE,
+            [],
+            [BASE, row("t", "better"), row("average", "no difference shown")],
+            "",
+            "No difference from base shown on a",
+        ),
+        (DONE, [], [{**BASE, "model": "bm25"}, row("t", "better")], "", "Better than bm25 on t"),
+        (DONE, [], [BASE, {**row("t", "better"), "proxy": True}], "", "Whether it helps is not known"),
         (DONE, [], [BASE, row("t", "better", model="other/final")], "", "Whether it helps is not known"),
         ({**DONE, "goals": {"t AP": "x"}, "best_step": 0}, [], [], "", "No gain"),
     ],
@@ -146,25 +167,57 @@ def test_a_run_that_is_not_finished_has_a_page_too(run: Path) -> None:
     assert "Nearest neighbours" not in page.text
 
 
-def test_the_report_of_a_killed_or_extended_run_is_made_up_for(run: Path, finished: Path) -> None:
+def test_scores_of_an_earlier_model_do_not_make_the_verdict(run: Path, tiny_model: Path) -> None:
+    score_models(models=[tiny_model, run / "final"], data=["field"], split="dev", device="cpu",
+                 output=run / "scores.json")  # fmt: skip
+    os.utime(run / "scores.json", (1, 1))
+    write_report(runs=[run])
+    assert read_page(run).text.count("reference\n") == 1
+
+
+def test_the_report_of_a_killed_or_extended_run_is_made_up_for(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = json.loads((run / "outcome.json").read_text())
     for name in ("outcome.json", "report.html"):
         (run / name).unlink()
     adapt(output=run, resume=True)
-    assert json.loads((run / "outcome.json").read_text()) == before
+    again = json.loads((run / "outcome.json").read_text())
+    assert [again[key] for key in ("of", "neighbours", "rebuilt")] == [
+        before[key] for key in ("of", "neighbours", "rebuilt")
+    ]
     assert (run / "report.html").exists()
-    adapt(output=run, resume=True, max_steps=12)
-    assert json.loads((run / "outcome.json").read_text())["finished_step"] == 12
+    with monkeypatch.context() as patch:
+        patch.setattr(outcome, "measure_outcome", interrupt)
+        with pytest.raises(RunStopped):
+            adapt(output=run, resume=True, max_steps=12)
+    assert json.loads((run / "outcome.json").read_text()) == again  # of the model that is no more
+    adapt(output=run, resume=True)
+    assert json.loads((run / "outcome.json").read_text())["of"][1] == 12
 
 
-def test_a_report_that_fails_costs_the_run_nothing(run: Path, monkeypatch: pytest.MonkeyPatch, messages: Any) -> None:
+def interrupt(*_: Any) -> None:
+    raise RunStopped
+
+
+def test_a_part_that_fails_is_missing_and_costs_the_run_nothing(
+    run: Path, monkeypatch: pytest.MonkeyPatch, messages: Any
+) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(outcome, "measure_outcome", fail)
+    monkeypatch.setattr(outcome, "load_trained", fail)
     final = adapt(output=run, resume=True, max_steps=12)
     assert final.is_dir()
-    assert "The report could not be made (out of memory). The model is whole" in messages()
+    assert "What the decoder rebuilds cannot be in the report (out of memory). The model is whole." in messages()
+    assert "Nearest neighbours" in read_page(run).text
+    assert "Rebuilt" not in read_page(run).text
+
+
+def test_a_finished_run_without_its_evaluation_data_is_still_finished(run: Path, finished: Path) -> None:
+    shutil.rmtree(finished / "field")
+    (run / "outcome.json").unlink()
+    assert adapt(output=run, resume=True) == run / "final"
+    shutil.copytree("field", finished / "field")
+    assert "Nearest neighbours" in read_page(run).text
 
 
 def test_stage_two_shows_neighbours_and_nothing_rebuilt(tiny_model: Path) -> None:
@@ -179,16 +232,18 @@ def test_stage_two_shows_neighbours_and_nothing_rebuilt(tiny_model: Path) -> Non
 
 
 def test_several_runs_are_compared(run: Path, messages: Any) -> None:
-    shutil.copytree(run, "other")
-    record = json.loads(Path("other/run.json").read_text())
+    other = "oth<img src=x>er"
+    shutil.copytree(run, other)
+    record = json.loads(Path(other, "run.json").read_text())
     record["settings"]["batch_size"] = 99
-    Path("other/run.json").write_text(json.dumps(record))
-    assert write_report(runs=[run, "other"]) == Path("comparison.html")
-    page = Page(Path("comparison.html").read_text())
+    Path(other, "run.json").write_text(json.dumps(record))
+    assert write_report(runs=[run, other], output="new/two.html") == Path("new/two.html")
+    page = Page(Path("new/two.html").read_text())
+    assert page.links == []
     assert page.text.partition("Settings that differ\n")[2].split() == [
         "setting",
         "run",
-        "other",
+        *other.split(),
         "batch_size",
         "8",
         "99",
@@ -200,6 +255,8 @@ def test_several_runs_are_compared(run: Path, messages: Any) -> None:
         write_report(runs=[run], scores=run / "run.json")
     with pytest.raises(KitError, match="run is named twice"):
         write_report(runs=[run, run])
+    with pytest.raises(KitError, match="is a folder"):
+        write_report(runs=[run, other], output="new")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 Everything goes through the logger ``tsdae_kit``, so that the same lines reach the screen and a run's
 ``train.log``; a program that configures logging itself gets them its own way. Colours and a bar that moves
-are for a terminal (the bar, for a notebook too): pipes and files get the lines alone.
+are for a terminal (the bar, with ipywidgets, for a notebook too): pipes and files get the lines alone.
 """
 
 from __future__ import annotations

@@ -96,10 +96,13 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
 
     def describe(self, settings: FineTuneSettings, data: LabelledPairs, loss: nn.Module) -> dict[str, str]:
         """Return each file's size and objective."""
+        names = [file.path.name for file in data.files]
         about = {
-            file.path.name: f"{len(file.rows):,} rows of {' and '.join(file.rows.column_names)}; "
+            (
+                name if names.count(name) == 1 else f"{number}: {name}"
+            ): f"{len(file.rows):,} rows of {' and '.join(file.rows.column_names)}; "
             f"objective {_objective(settings, file)}"
-            for file in data.files
+            for number, (name, file) in enumerate(zip(names, data.files, strict=True))
         }
         if settings.mine_negatives:
             about["hard negatives"] = f"mined from {settings.mine_negatives.name}"
@@ -133,7 +136,7 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
         from tsdae_kit.text.pairs import spread
         from tsdae_kit.training.outcome import LOOKED_UP, SEARCHED, Examples
 
-        rows = data.files[0].rows
+        rows = data.files[0].rows.slice(0, 10 * SEARCHED)
         anchors, others = (list(dict.fromkeys(rows.column(i).to_pylist())) for i in (0, 1))
         return Examples(
             texts=[anchors[i] for i in spread(len(anchors), LOOKED_UP)],

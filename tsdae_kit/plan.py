@@ -20,7 +20,7 @@ from typing import Any
 from tsdae_kit.console import show_messages
 from tsdae_kit.errors import KitError
 from tsdae_kit.options import make_settings, read_config
-from tsdae_kit.pages.run import write_run_page
+from tsdae_kit.pages.run import read_json, write_run_page
 from tsdae_kit.settings import EvaluateSettings, FineTuneSettings, PrepareSettings, TrainSettings
 
 logger = logging.getLogger("tsdae_kit")
@@ -116,7 +116,7 @@ def _state(name: str, given: Mapping[str, Any]) -> str:
         return "there, its input is compared" if (settings.output / "manifest.json").exists() else "to do"
     if name == "evaluate":
         return "finished" if _is_scored(settings) else "to do"
-    record = _load(settings.output / _RECORD)
+    record = read_json(settings.output / _RECORD)
     if not record:
         return "to do"
     _check_up_to_date(settings.output, record, Path(settings.model))
@@ -136,17 +136,10 @@ def _check_up_to_date(run: Path, record: Mapping[str, Any], model: Path) -> None
 
 def _is_scored(settings: EvaluateSettings) -> bool:
     """Return whether the scores on disk are of these settings, and newer than the models and the data."""
-    report = _load(settings.output)
+    report = read_json(settings.output)
     if report.get("settings") != json.loads(json.dumps(asdict(settings), default=str)):
         return False
     read = [Path(name) for name in (*settings.models, *settings.data)]
     inside = [file for path in read if path.is_dir() for file in path.iterdir()]
     newest = max((path.stat().st_mtime for path in [*read, *inside] if path.exists()), default=0.0)
     return settings.output.stat().st_mtime > newest
-
-
-def _load(path: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return content if isinstance(content, dict) else {}
-    return {}

@@ -38,6 +38,7 @@ def write_report(**given: Any) -> Path:
             runs = {str(folder): read_run(folder, settings.scores) for folder in folders}
             header, *rows = summarise(runs)
             logger.info("%s", table(rows, header))
+            settings.output.absolute().parent.mkdir(parents=True, exist_ok=True)
             with new_file(settings.output) as page:
                 page.write_text(draw_comparison(runs), encoding="utf-8")
             page = settings.output

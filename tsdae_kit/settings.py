@@ -238,6 +238,7 @@ class TrainSettings(RunSettings):
         return found
 
 
+NO_PAIRS = "no labelled pairs given: name a JSON Lines, CSV, TSV or Parquet file"
 Objective = Literal["auto", "multiple-negatives", "cosent", "contrastive", "softmax"]
 
 
@@ -265,7 +266,7 @@ class FineTuneSettings(RunSettings):
 
     def problems(self) -> list[str]:
         """Return every contradiction between the settings, as sentences."""
-        missing = [] if self.files else ["no labelled pairs given: name a JSON Lines, CSV, TSV or Parquet file"]
+        missing = [] if self.files or self.resume else [NO_PAIRS]  # a run that is resumed knows them
         return [*missing, *super().problems()]
 
 
@@ -319,7 +320,8 @@ class ReportSettings:
         """Return every contradiction between the settings, as sentences."""
         if not self.runs:
             return ["no run given: name the folder of one or more"]
-        return [f"{name} is named twice" for name in dict.fromkeys(self.runs) if self.runs.count(name) > 1]
+        found = [f"{name} is named twice" for name in dict.fromkeys(self.runs) if self.runs.count(name) > 1]
+        return [*found, *([f"--output {self.output} is a folder: name a file"] if self.output.is_dir() else [])]
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,16 @@ import torch
 
 from tsdae_kit.denoising.loss import TSDAELoss
 
+LONGEST = 128  # tokens; each costs a whole forward pass
+
 
 @torch.no_grad()
 def rebuild(loss: TSDAELoss, noisy: Sequence[str], clean: Sequence[str]) -> list[str]:
     """Return the sentences that the decoder rebuilds from the noisy ones' embeddings, the likeliest token each time.
 
     Nothing of the clean sentences is shown to it but what it never has to predict (the first token, with
-    cross-attention). It ends with the token that ends a sentence, or at half as many tokens again as the longest.
+    cross-attention). It ends with the token that ends a sentence, at half as many tokens again as the longest clean
+    one has, or where the encoder's texts end; at 128 tokens in any case.
 
     Args:
         loss: With its trained decoder, in evaluation mode.
@@ -24,11 +27,12 @@ def rebuild(loss: TSDAELoss, noisy: Sequence[str], clean: Sequence[str]) -> list
     """
     tokenizer, device = loss.tokenizer_decoder, loss.encoder.device
     embedding = loss.encoder.encode(list(noisy), convert_to_tensor=True, show_progress_bar=False)  # (batch, width)
-    known = tokenizer(list(clean), truncation=True, max_length=loss.encoder.max_seq_length)["input_ids"]
+    most = min(loss.encoder.max_seq_length or LONGEST, LONGEST)
+    known = tokenizer(list(clean), truncation=True, max_length=most)["input_ids"]
     special = set(tokenizer.all_special_ids)
     ends = {row[-1] for row in known} & special
     ids = torch.tensor([row[: loss.decoder.given] for row in known], dtype=torch.long, device=device)  # (batch, tokens)
-    for _ in range(max(map(len, known)) * 3 // 2):
+    for _ in range(min(max(map(len, known)) * 3 // 2, most) - loss.decoder.given):
         unknown = torch.cat([ids, ids.new_zeros(len(ids), 1)], dim=1)
         states, _ = loss.decoder(embedding, unknown, torch.ones_like(unknown))
         last = states.view(len(ids), -1, states.shape[-1])[:, -1]

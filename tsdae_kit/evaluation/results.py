@@ -73,6 +73,7 @@ def make_rows(results: Sequence[Result], models: Sequence[str]) -> list[dict[str
     """Return what scores.json holds: a row for each task, model and metric, the main one first; then the averages."""
     rows = [
         _row(result.task.name, result.task.size, result.model, metric, value, result.differences.get(metric))
+        | ({"proxy": True} if is_proxy(result.task) else {})
         for result in results
         for metric, value in result.scores.items()
     ]

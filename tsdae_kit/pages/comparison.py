@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from typing import Any
 
 from tsdae_kit.pages.html import make_page, make_section, make_table
@@ -31,7 +32,7 @@ def draw_comparison(runs: Mapping[str, RunFiles]) -> str:
     """Return the page."""
     header, *rows = summarise(runs)
     scored = [
-        f"<h3>{name}</h3>{shown}"
+        f"<h3>{escape(name)}</h3>{shown}"
         for name, run in runs.items()
         if (shown := show_scores(run.scores) or show_scores(run.outcome.get("scores", []), chosen=True))
     ]

@@ -17,7 +17,7 @@ from tsdae_kit.errors import KitError
 from tsdae_kit.folders import new_file
 from tsdae_kit.pages.charts import Points, draw_curves
 from tsdae_kit.pages.html import make_list, make_note, make_page, make_section, make_table
-from tsdae_kit.pages.verdict import explain, main_rows
+from tsdae_kit.pages.verdict import PROXY, explain, main_rows
 
 PAGE, OUTCOME = "report.html", "outcome.json"
 _RECORD, _METRICS, _SCORES = "run.json", "metrics.jsonl", "scores.json"
@@ -64,16 +64,29 @@ def read_run(folder: Path, scores: Path | None = None) -> RunFiles:
     record = read_json(folder / _RECORD)
     if not isinstance(record.get("settings"), dict):
         raise KitError(f"{folder} holds no run: there is no {_RECORD} in it that can be read. Name a run's folder.")
-    rows = read_json(scores or folder / _SCORES).get("results", [])
+    rows = read_json(scores or _own_scores(folder)).get("results", [])
     if scores and not rows:
         raise KitError(f"{scores} holds no scores. Name what python -m tsdae_kit.evaluate wrote (--output).")
+    return RunFiles(folder, record, read_entries(folder / _METRICS), read_json(folder / OUTCOME), rows)
+
+
+def _own_scores(folder: Path) -> Path:
+    """Return the run's ``scores.json``, unless it is older than the final model, which it cannot have seen then."""
+    scores, model = folder / _SCORES, folder / "final" / "modules.json"
+    with suppress(OSError):
+        if scores.stat().st_mtime < model.stat().st_mtime:
+            return folder / "none"
+    return scores
+
+
+def read_entries(metrics: Path) -> list[dict[str, Any]]:
+    """Return the lines of a ``metrics.jsonl``; one that is cut off (it may just be written) is left out."""
     entries = []
     with suppress(OSError):
-        for line in (folder / _METRICS).read_text(encoding="utf-8").splitlines():
-            with suppress(ValueError):  # the line that is just being written
+        for line in metrics.read_text(encoding="utf-8").splitlines():
+            with suppress(ValueError):
                 entries.append(json.loads(line))
-    outcome = read_json(folder / OUTCOME)
-    return RunFiles(folder, record, [e for e in entries if isinstance(e.get("step"), int)], outcome, rows)
+    return [entry for entry in entries if isinstance(entry.get("step"), int)]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -102,7 +115,11 @@ def draw_run(run: RunFiles) -> str:
     kind, sentences = explain(run.folder, run.record, run.outcome.get("scores", []), run.scores, run.last_step)
     verdict = "".join(f"<p>{'<b>' * (not i)}{escape(s)}{'</b>' * (not i)}</p>" for i, s in enumerate(sentences))
     finished = f", finished {done}" if (done := run.record.get("finished")) else ""
-    given = [(name, show_value(value)) for name, value in settings.items() if value not in (None, [], False)]
+    given = [
+        (name, show_value(value))
+        for name, value in settings.items()
+        if value is not None and value is not False and value != []
+    ]
     versions = [(name, str(value)) for name, value in run.record.get("versions", {}).items()]
     return make_page(
         f"{settings['model']} to {run.folder / 'final'}",
@@ -151,7 +168,14 @@ def show_scores(rows: Sequence[Mapping[str, Any]], chosen: bool = False) -> str:
     if not rows:
         return ""
     cells = [
-        (row["task"], row["model"], row["metric"], f"{row['score']:.1f}", *_difference(row)) for row in main_rows(rows)
+        (
+            row["task"] + PROXY * bool(row.get("proxy")),
+            row["model"],
+            row["metric"],
+            f"{row['score']:.1f}",
+            *_difference(row),
+        )
+        for row in main_rows(rows)
     ]
     header = ("data", "model", "metric", "score", "difference", "95 % interval", "verdict")
     note = "By these scores the best step was chosen, which flatters it." if chosen else ""

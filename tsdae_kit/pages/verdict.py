@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 Rows = Sequence[Mapping[str, Any]]
+PROXY = " (a proxy)"
 
 
 def main_rows(rows: Rows) -> list[Mapping[str, Any]]:
@@ -39,37 +40,45 @@ def explain(
         ]
     if record.get("goals") and not record.get("best_step"):
         return "", ["No gain: no step scored above the model it began with, which is the final model, unchanged."]
-    ours = [row for row in scores if Path(row["model"]) == final or Path(row["model"]).resolve() == final.resolve()]
-    own = [row for row in main_rows(ours) if "verdict" in row]
-    if own:
-        return _of_scores(own)
-    if found := [row for row in main_rows(chosen_by) if "verdict" in row]:
-        kind, sentences = _of_scores(found)
-        return kind, [
-            *sentences,
-            "The best step was chosen by these scores, which flatters it. On other data: "
-            f"python -m tsdae_kit.evaluate {settings['model']} {final} --data DIR",
-        ]
+    own = [row for row in main_rows(scores) if Path(row["model"]).resolve() == final.resolve()]
+    began = settings["model"]
+    if verdict := _of_scores(own, scores, began):
+        return verdict
+    reference = "" if began == "scratch" else f"{began} "
+    command = f"python -m tsdae_kit.evaluate {reference}{final} --data DIR"
+    if verdict := _of_scores(main_rows(chosen_by), chosen_by, began):
+        flattered = "The best step was chosen by these scores, which flatters it. On other data: "
+        return verdict[0], [*verdict[1], flattered + command]
     return "", [
-        "Whether it helps is not known: it was not scored.",
+        "Whether it helps is not known: it was not scored on labelled data.",
         "A lower loss says that the decoder has learned, not that the embeddings are better. With labelled data: "
-        f"python -m tsdae_kit.evaluate {settings['model']} {final} --data DIR --output {run / 'scores.json'}, "
-        f"then python -m tsdae_kit.report {run}",
+        f"{command} --output {run / 'scores.json'}, then python -m tsdae_kit.report {run}",
     ]
 
 
-def _of_scores(rows: Rows) -> tuple[str, list[str]]:
-    head, *others = sorted(rows, key=lambda row: row["task"] != "average")
-    sentences = [_of_row(row) for row in (head, *others)]
-    kind = str(head["verdict"])
-    return kind if kind in ("better", "worse") else "", sentences
+def _of_scores(rows: Rows, beside: Rows, began: str) -> tuple[str, list[str]] | None:
+    """Return the verdict of rows that were compared with a reference; a proxy gives none.
+
+    It has a colour only if the reference is the model that the run began with.
+    """
+    rows = sorted(
+        (row for row in rows if "verdict" in row and not row.get("proxy")), key=lambda row: row["task"] != "average"
+    )
+    if not rows:
+        return None
+    reference = next((row["model"] for row in beside if "verdict" not in row), "")
+    kind = str(rows[0]["verdict"])
+    same = reference == began or Path(reference).resolve() == Path(began).resolve()
+    return kind if same and kind in ("better", "worse") else "", [_of_row(row, reference) for row in rows]
 
 
-def _of_row(row: Mapping[str, Any]) -> str:
+def _of_row(row: Mapping[str, Any], reference: str) -> str:
     low, high = row["interval"]
-    verdict = str(row["verdict"])
+    verdict = {"better": f"Better than {reference}", "worse": f"Worse than {reference}"}.get(
+        row["verdict"], f"No difference from {reference} shown"
+    )
     where = "on average" if row["task"] == "average" else f"on {row['task']}"
     return (
-        f"{verdict[0].upper()}{verdict[1:]} {where}: {row['metric']} {row['score']:.1f}, {row['difference']:+.1f} "
+        f"{verdict} {where}: {row['metric']} {row['score']:.1f}, {row['difference']:+.1f} "
         f"(95 % interval {low:+.1f} to {high:+.1f})."
     )

@@ -6,15 +6,14 @@ Names of files stand without their folders: a card is for others.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import ModelCard
 
+from tsdae_kit.pages.run import read_entries
 from tsdae_kit.settings import RunSettings
 from tsdae_kit.training.runs import METRICS
 
@@ -52,7 +51,7 @@ def complete_card(folder: Path, settings: RunSettings, record: Mapping[str, Any]
 
 
 def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else "---\n{}\n---\n"
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else "---\n{}\n---\n"
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -63,7 +62,7 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def _facts(settings: RunSettings, record: Mapping[str, Any], steps: int, best: int) -> dict[str, str]:
-    facts = {"base model": _public(settings.model), **record.get("about", {})}
+    facts = dict(record.get("about", {}))
     rows = settings.batch_size * record["processes"] * settings.gradient_accumulation_steps
     facts["steps"] = f"{steps:,}, of {rows} rows each"
     if best != steps:
@@ -71,7 +70,7 @@ def _facts(settings: RunSettings, record: Mapping[str, Any], steps: int, best: i
             "the base model as it was: no step scored above it")  # fmt: skip
     given = {name: getattr(settings, name, None) for name in _RECIPE}
     facts |= {name.replace("_", " "): str(value) for name, value in given.items() if str(value) not in _UNSAID}
-    entries = _entries(settings.output / METRICS)
+    entries = read_entries(settings.output / METRICS)
     losses = [entry["eval_loss"] for entry in entries if "eval_loss" in entry]
     if losses:
         facts["held-out loss, first and last"] = f"{losses[0]:.4f}, {losses[-1]:.4f}"
@@ -84,15 +83,9 @@ def _facts(settings: RunSettings, record: Mapping[str, Any], steps: int, best: i
     return facts
 
 
-def _public(model: str) -> str:
-    """Return a hub's name as it is, of a folder the last part that says something."""
+def public_name(model: str) -> str:
+    """Return what others may read of a base model: a hub's name, or of a folder the last part that says something."""
     path = Path(model)
     if not path.is_dir() and not path.is_absolute():
         return model
     return path.parent.name if path.name == "final" else path.name
-
-
-def _entries(path: Path) -> list[dict[str, Any]]:
-    with suppress(OSError, ValueError):  # a run whose folder was deleted under it still gets its model
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return []

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 from tsdae_kit.console import show_duration, table
 from tsdae_kit.errors import KitError, NoGain
 from tsdae_kit.folders import new_folder, write_json
-from tsdae_kit.pages.run import OUTCOME, read_json, write_run_page
-from tsdae_kit.settings import RunSettings
+from tsdae_kit.pages.run import OUTCOME, PAGE, read_json, write_run_page
+from tsdae_kit.settings import SCRATCH, RunSettings
 from tsdae_kit.training.runs import FINAL, METRICS, RECORD, finish_run, read_record
 
 if TYPE_CHECKING:
-    import torch
     from sentence_transformers import SentenceTransformer
 
     from tsdae_kit.evaluation.goals import Goal
@@ -60,6 +59,7 @@ def write_best(
 
 def _write_final(final: Path, encoder: SentenceTransformer, card: Callable[[Path], None]) -> None:
     from safetensors import SafetensorError
+    from yaml import YAMLError
 
     from tsdae_kit.training.adapters import merge_adapters
 
@@ -67,7 +67,10 @@ def _write_final(final: Path, encoder: SentenceTransformer, card: Callable[[Path
     try:
         with new_folder(final) as folder:
             encoder.save_pretrained(str(folder))
-            card(folder)
+            try:
+                card(folder)
+            except (ValueError, YAMLError) as error:  # the base model's own card may be anything
+                logger.warning("!!! The model's card does not say how it was adapted: %s.", str(error).splitlines()[0])
     except (OSError, SafetensorError) as error:
         raise KitError(f"{final} could not be written ({error}). Make room, then --resume writes it.") from error
 
@@ -88,9 +91,10 @@ def judge(settings: RunSettings, best: int) -> None:
     """
     final = settings.output / FINAL
     if best:
+        reference = "" if settings.model == SCRATCH else f"{settings.model} "
         logger.info(
             "The final model is that of step %d. Chosen by these scores, it is flattered by them; on other data: "
-            "python -m tsdae_kit.evaluate %s %s --data DIR", best, settings.model, final,
+            "python -m tsdae_kit.evaluate %s%s --data DIR", best, reference, final,
         )  # fmt: skip
         return
     verdict = f"No step scored above the base model: {final} is the base model as it was."
@@ -114,37 +118,42 @@ def conclude(final: Path, steps: int, progress: Progress, seconds: float) -> Non
     logger.info("The run: %s, %s, train.log and the checkpoints in %s.", RECORD, METRICS, final.parent)
 
 
-def write_report(
-    stage: TrainingStage[Any, Any],
-    settings: RunSettings,
-    data: TrainingData,
-    goals: Sequence[Goal],
-    device: torch.device,
-) -> None:
-    """Measure what the finished run has to show, unless that was done, and write its page.
-
-    The models are whole by now: what goes wrong here is said, and costs the page alone.
+def report_run(stage: TrainingStage[Any, Any], settings: RunSettings, data: TrainingData) -> None:
+    """Measure what a finished run has to show, unless that was done for this final model, and write its page.
 
     Args:
         stage: The run's.
         settings: The run's, filled in.
         data: What was trained on.
-        goals: What was scored.
-        device: Where the models go.
     """
-    from tsdae_kit.training.models import load_encoder
-    from tsdae_kit.training.outcome import measure_outcome
+    from tsdae_kit.training.outcome import part
 
     run = settings.output
-    try:
+    with part("The page"):
         record = read_record(run) or {}
-        if read_json(run / OUTCOME).get("finished_step") != record["finished_step"]:
-            loads = {"after": partial(load_encoder, str(run / FINAL), device, settings.trust_remote_code)}
-            if record.get("best_step") and stage.begins_with_a_model(settings):
-                loads = {"before": partial(stage.load_encoder, settings, data, device), **loads}
-            outcome = measure_outcome(settings, record, stage.examples(settings, data), goals, loads)
-            write_json(run / OUTCOME, {"finished_step": record["finished_step"], **outcome})
+        of = [record.get(name) for name in ("finished", "finished_step", "best_step")]
+        measured = read_json(run / OUTCOME).get("of") == of
+        if measured and (run / PAGE).exists():
+            return
+        if not measured:
+            write_json(run / OUTCOME, {"of": of, **_measure(stage, settings, data, record)})
         logger.info("What it did, as a page: %s", write_run_page(run))
-    except (KitError, OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        logger.warning("!!! The report could not be made (%s). The model is whole; --resume tries again.", reason)
+
+
+def _measure(
+    stage: TrainingStage[Any, Any], settings: RunSettings, data: TrainingData, record: dict[str, Any]
+) -> dict[str, Any]:
+    from tsdae_kit.training.models import choose_device, load_encoder
+    from tsdae_kit.training.outcome import measure_outcome, part
+
+    goals: list[Goal] = []
+    with part("A score"):
+        known = record.get("goals", {})
+        goals = [goal for goal in stage.read_goals(settings, data) if known.get(goal.name) == goal.digest]
+    loads: dict[str, Callable[[], SentenceTransformer]] = {}
+    with part("What the models make of texts"):
+        device = choose_device(settings.device)
+        if record.get("best_step") and stage.begins_with_a_model(settings):
+            loads["before"] = partial(stage.load_encoder, settings, data, device)
+        loads["after"] = partial(load_encoder, str(settings.output / FINAL), device, settings.trust_remote_code)
+    return measure_outcome(settings, record, stage.examples(settings, data), goals, loads)

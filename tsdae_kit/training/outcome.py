@@ -1,21 +1,23 @@
 """What a finished run has to show: scores and neighbours before and after, and sentences rebuilt.
 
 All of it is measured from the folder, once, and kept in ``outcome.json``: the page that shows it can be
-made again, and runs compared, without a model. The models are loaded one after the other, so that no more
-than one is held beside what the run itself holds.
+made again, and runs compared, without a model. The models are loaded one after the other. A part that
+cannot be measured (its model is gone, memory is short) is said and left out: the run is whole by now.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.errors import KitError
 from tsdae_kit.settings import RunSettings, TrainSettings
-from tsdae_kit.training.checkpoints import choose_checkpoint, find_fault
+from tsdae_kit.training.checkpoints import choose_checkpoint, find_fault, step_of
+from tsdae_kit.training.runs import FINAL
 
 if TYPE_CHECKING:
     import torch
@@ -64,6 +66,16 @@ class Outcome:
     rebuilt_at: int | None
 
 
+@contextmanager
+def part(name: str) -> Iterator[None]:
+    """Let what fails in this block be missing from the report."""
+    try:
+        yield
+    except (KitError, OSError, RuntimeError, ValueError, LookupError) as error:  # memory on a device is a RuntimeError
+        reason = str(error).strip().partition("\n")[0]
+        logger.warning("!!! %s cannot be in the report (%s). The model is whole.", name, reason)
+
+
 def measure_outcome(
     settings: RunSettings,
     record: dict[str, Any],
@@ -86,17 +98,20 @@ def measure_outcome(
     tasks = [task for goal in goals for task in goal.tasks]
     scored: dict[tuple[str, str], Samples] = {}
     found: dict[str, Any] = {}
-    names = {"before": settings.model, "after": "final"}
-    device = None
+    names = {"before": settings.model, "after": str(settings.output / FINAL)}
     for when, load in loads.items():
-        encoder = load()
-        device = encoder.device
-        scored |= _score(encoder, names[when], goals, settings)
-        found[when] = find_neighbours(encoder, examples.texts, examples.searched, NEAREST)
-        del encoder
+        with part(f"What the model makes of texts {when} the run"):
+            encoder = load()
+            scored |= _score(encoder, names[when], goals, settings)
+            found[when] = find_neighbours(encoder, examples.texts, examples.searched, NEAREST)
+            del encoder
     models = list(names.values())
     results = [result for task in tasks for result in compare_models(task, models, scored)]
-    rebuilt, step = _rebuild(settings, record, examples.pairs, device)
+    rebuilt: list[dict[str, str]] = []
+    step = None
+    if examples.pairs and isinstance(settings, TrainSettings):
+        with part("What the decoder rebuilds"):
+            rebuilt, step = _rebuild(settings, record, examples.pairs)
     return asdict(
         Outcome(
             scores=make_rows(results, models),
@@ -124,15 +139,13 @@ def _score(
 
 
 def _rebuild(
-    settings: RunSettings, record: dict[str, Any], pairs: Sequence[tuple[str, str]], device: torch.device | None
-) -> tuple[list[dict[str, str]], int | None]:
-    if not pairs or not isinstance(settings, TrainSettings) or device is None:
-        return [], None
+    settings: TrainSettings, record: dict[str, Any], pairs: Sequence[tuple[str, str]]
+) -> tuple[list[dict[str, str]], int]:
     from tsdae_kit.denoising.rebuild import rebuild
-    from tsdae_kit.training.checkpoints import step_of
+    from tsdae_kit.training.models import choose_device
 
     checkpoint = find_decoder(settings.output, record)
-    loss = load_trained(settings, checkpoint, device)
+    loss = load_trained(settings, checkpoint, choose_device(settings.device))
     noisy, clean = zip(*pairs, strict=True)
     texts = rebuild(loss, noisy, clean)
     rows = [{"noisy": n, "clean": c, "rebuilt": r} for n, c, r in zip(noisy, clean, texts, strict=True)]

@@ -12,12 +12,14 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from types import FrameType
 from typing import Any, TypeVar
 
 from tsdae_kit.errors import KitError, RunStopped
 
 T = TypeVar("T")
+LONGEST_WAIT = timedelta(hours=12)  # while the first process evaluates, reports or uploads
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -41,7 +43,7 @@ def joined(on_cpu: bool) -> Iterator[None]:
     from accelerate import PartialState
     from torch import distributed
 
-    PartialState(cpu=on_cpu)
+    PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
     try:
         yield
         distributed.barrier()  # none leaves while another still needs it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, get_token
 from huggingface_hub.constants import HF_HUB_OFFLINE
 from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
@@ -27,6 +27,10 @@ def check_push(repository: str) -> None:
         validate_repo_id(repository)
     except HFValidationError as error:
         raise KitError(f"--push-to-hub {repository}: {error} Write NAME/MODEL.") from error
+    if repository.count("/") != 1:
+        raise KitError(f"--push-to-hub {repository} does not say whose it is. Write NAME/MODEL.")
+    if get_token() is None:
+        raise KitError("--push-to-hub needs a token, and there is none. Run `hf auth login`, or set HF_TOKEN.")
 
 
 def push(final: Path, repository: str) -> None:

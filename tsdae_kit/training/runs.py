@@ -22,7 +22,7 @@ from uuid import uuid4
 from tsdae_kit.errors import KitError
 from tsdae_kit.folders import locked, remove_partial, write_json
 from tsdae_kit.options import flag, make_settings
-from tsdae_kit.settings import RunSettings
+from tsdae_kit.settings import NO_PAIRS, RunSettings
 from tsdae_kit.training import processes
 from tsdae_kit.training.checkpoints import list_checkpoints, step_of
 
@@ -90,6 +90,8 @@ def plan_run(kind: type[RunSettings], given: Mapping[str, Any]) -> Run:
     record = read_record(settings.output)
     if record is None:
         _check_foreign(settings, resume_from)
+        if not settings.sources:
+            raise KitError(f"{NO_PAIRS}.")
         return Run(settings, None)
     if settings.overwrite:
         inside = [

@@ -6,6 +6,7 @@ the last step: ``ending``). What differs a stage says through the methods of ``T
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import os
@@ -18,10 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import log_file, quiet_frameworks, show_messages
 from tsdae_kit.errors import KitError, RunStopped
-from tsdae_kit.pages.run import OUTCOME
 from tsdae_kit.settings import RunSettings
 from tsdae_kit.training import processes
-from tsdae_kit.training.ending import conclude, judge, show_scores, write_best, write_report
+from tsdae_kit.training.ending import conclude, judge, report_run, show_scores, write_best
 from tsdae_kit.training.runs import (
     FINAL,
     METRICS,
@@ -69,24 +69,33 @@ def run_stage(stage: TrainingStage[Any, Any], given: Mapping[str, Any]) -> Path:
 
 
 def _run(stage: TrainingStage[Any, Any], run: Run, stack: ExitStack) -> Path:
-    """Decide where the run stands, and train what is left of it."""
+    """Decide where the run stands, train what is left of it, and report."""
+    data, final = stage.load_data(run.settings), run.folder / FINAL
+    if run.record is not None:
+        _log_to_file(run, stack)
+        check_unchanged(run, data.fingerprint)
+    steps = _count_steps(run.settings, data.size) if run.record is not None else 0
+    if run.record is not None and run.resume_from is None and _is_finished(run, steps) and final.is_dir():
+        logger.info("This run is finished: %s holds step %d.", final, run.record["finished_step"])
+        settings, best = run.settings, run.record.get("best_step", steps)
+    else:
+        settings, best = _train(stage, run, data, _find_start(run, steps), stack)
+        gc.collect()  # the trainer is a cycle, and holds the optimizer
+    stack.enter_context(quiet_frameworks())
+    processes.from_first(lambda: report_run(stage, settings, data))
+    if settings.eval_data:
+        judge(settings, best)
+    return final
+
+
+def _find_start(run: Run, steps: int) -> Path | None:
+    """Return the checkpoint that the run continues from, if there is one."""
     from tsdae_kit.training.checkpoints import choose_checkpoint, step_of
 
-    data, final = stage.load_data(run.settings), run.folder / FINAL
     if run.record is None:
         if run.settings.resume:
             logger.info("No run in %s yet: starting at step 0.", run.folder)
-        return _train(stage, run, data, None, stack)
-    _log_to_file(run, stack)
-    check_unchanged(run, data.fingerprint)
-    steps = _count_steps(run.settings, data.size)
-    if run.resume_from is None and _is_finished(run, steps) and final.is_dir():
-        logger.info("This run is finished: %s holds step %d.", final, run.record["finished_step"])
-        if not (run.folder / OUTCOME).exists():  # killed before its report
-            _report(stage, run.settings, data, stack)
-        if run.record.get("goals"):
-            judge(run.settings, run.record.get("best_step", steps))
-        return final
+        return None
     identity = run.record["id"]
     checkpoint = processes.from_first(lambda: choose_checkpoint(run.folder, identity, run.resume_from))
     if checkpoint is not None and step_of(checkpoint) > steps:
@@ -95,15 +104,7 @@ def _run(stage: TrainingStage[Any, Any], run: Run, stack: ExitStack) -> Path:
         logger.info("No checkpoint in %s yet: starting at step 0.", run.folder)
     else:
         logger.info("Continuing from %s, step %d of %d.", checkpoint, step_of(checkpoint), steps)
-    return _train(stage, run, data, checkpoint, stack)
-
-
-def _report(stage: TrainingStage[Any, Any], settings: RunSettings, data: TrainingData, stack: ExitStack) -> None:
-    from tsdae_kit.training.models import choose_device
-
-    stack.enter_context(quiet_frameworks())
-    goals, device = stage.read_goals(settings, data), choose_device(settings.device)
-    processes.from_first(lambda: write_report(stage, settings, data, goals, device))
+    return checkpoint
 
 
 def _is_finished(run: Run, steps: int) -> bool:
@@ -120,7 +121,9 @@ def _log_to_file(run: Run, stack: ExitStack) -> None:
 
 def _train(
     stage: TrainingStage[Any, Any], run: Run, data: TrainingData, checkpoint: Path | None, stack: ExitStack
-) -> Path:
+) -> tuple[RunSettings, int]:
+    """Train to the end and write the final model; return the settings, filled in, and the final model's step."""
+    from tsdae_kit.training.card import public_name
     from tsdae_kit.training.checkpoints import step_of
     from tsdae_kit.training.memory import keep_freed_memory
     from tsdae_kit.training.models import choose_device, load_encoder
@@ -155,7 +158,7 @@ def _train(
             data.fingerprint,
             encoder.max_seq_length,
             {goal.name: goal.digest for goal in goals},
-            stage.describe(settings, data, loss),
+            {"base model": public_name(settings.model), **stage.describe(settings, data, loss)},
         )
         record = processes.from_first(lambda: begin_run(settings, *facts))
         _log_to_file(run, stack)
@@ -181,11 +184,9 @@ def _train(
                     settings.patience)  # fmt: skip
     best = processes.from_first(lambda: write_best(settings, record, encoder, (last, steps), selection, load))
     conclude(run.folder / FINAL, last, progress, time.monotonic() - started)
-    processes.from_first(lambda: write_report(stage, settings, data, goals, device))
     if selection:
         show_scores(goals, selection, best)
-        judge(settings, best)
-    return run.folder / FINAL
+    return settings, best
 
 
 def _make_loss(
