@@ -86,6 +86,7 @@ def test_the_relative_links_lead_somewhere(path: Path) -> None:
         assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # a minute or two on a core of its own
 def test_the_tutorial_runs(tmp_path: Path) -> None:
     notebook = run_notebook(tmp_path)
