@@ -198,6 +198,8 @@ def warmed(model: str, data: Any, recipe: Recipe, seed: int, cache: Path) -> Rec
     card: Any = encoder.model_card_data
     card.widget = [{"source_sentence": "a", "sentences": ["b"]}]  # else the library looks for examples
     loss = RecipeLoss(encoder, recipe)
+    if not recipe.rebuild:  # its decoder is not used
+        return loss
     if not cache.exists():
         plain = RecipeLoss(encoder, replace(recipe, anchor=0.0, contrast=0.0, rebuild=1.0))
         encoder.requires_grad_(False)
