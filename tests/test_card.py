@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 from sentence_transformers import SentenceTransformer
+from yaml import YAMLError
 
 from tests.tiny import make_sentences
 from tsdae_kit import adapt, fine_tune
@@ -87,13 +88,24 @@ def test_a_run_without_a_gain_says_that_its_model_is_the_base_model() -> None:
     assert facts["versions"] == "torch 2"
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe caf\xe9", b"---\ntitle: a: b\n---\n"])
-def test_whatever_the_base_models_own_card_is_the_final_model_is_written(
-    tiny_model: Path, tiny_data: Path, content: bytes
-) -> None:
+def test_a_base_models_card_in_another_encoding_is_no_fault(tiny_model: Path, tiny_data: Path) -> None:
     shutil.copytree(tiny_model, "base")
-    Path("base/README.md").write_bytes(content)
+    Path("base/README.md").write_bytes(b"\xff\xfe caf\xe9")
     final = adapt(model="base", data=tiny_data, output="run", max_steps=2, batch_size=8, device="cpu")
+    assert TITLE in (final / "README.md").read_text()
+
+
+@pytest.mark.parametrize("fault", [ValueError("odd"), YAMLError("mapping values are not allowed here")])
+def test_a_card_that_cannot_be_completed_costs_no_model(
+    tiny_model: Path, tiny_data: Path, fault: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base model's own card is copied where no step beat it, and may be anything."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr("tsdae_kit.training.card.complete_card", fail)
+    final = adapt(model=str(tiny_model), data=tiny_data, output="run", max_steps=2, batch_size=8, device="cpu")
     assert (final / "model.safetensors").exists()
 
 
