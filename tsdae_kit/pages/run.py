@@ -167,13 +167,14 @@ def show_scores(rows: Sequence[Mapping[str, Any]], chosen: bool = False) -> str:
     """Return a table of the main metrics, a row for each task and model."""
     if not rows:
         return ""
+    compared = any("difference" in row for row in rows)
     cells = [
         (
             row["task"] + PROXY * bool(row.get("proxy")),
             row["model"],
             row["metric"],
             f"{row['score']:.1f}",
-            *_difference(row),
+            *_difference(row, compared),
         )
         for row in main_rows(rows)
     ]
@@ -182,9 +183,9 @@ def show_scores(rows: Sequence[Mapping[str, Any]], chosen: bool = False) -> str:
     return make_table(cells, header, css="numbers scores") + (make_note(note) if note else "")
 
 
-def _difference(row: Mapping[str, Any]) -> tuple[str, str, str]:
+def _difference(row: Mapping[str, Any], compared: bool) -> tuple[str, str, str]:
     if "difference" not in row:
-        return "", "", "reference"
+        return "", "", "reference" if compared else ""
     low, high = row["interval"]
     return f"{row['difference']:+.1f}", f"{low:+.1f} to {high:+.1f}", row["verdict"]
 
