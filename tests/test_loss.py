@@ -24,6 +24,7 @@ from transformers import (
 
 from tests.tiny import make_sentences, make_tokenizer
 from tsdae_kit import KitError, Noise, TSDAELoss
+from tsdae_kit.denoising.guidance import Guidance
 
 Load = Callable[[], SentenceTransformer]
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -263,3 +264,52 @@ def test_a_loss_that_is_added_from_outside_is_refused(load_tiny: Load) -> None:
     features = [model.preprocess(part) for part in (texts[8:16], texts[16:])]
     with pytest.raises(RuntimeError, match="as `beside`"):
         (loss(make_batch(model)) + MultipleNegativesRankingLoss(model)(features, None)).backward()
+
+
+def test_guidance_is_a_contrast_with_the_base_models_embeddings_and_an_anchor_to_them(load_tiny: Load) -> None:
+    model, base = load_tiny().eval(), load_tiny().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    batch = make_batch(model)
+    noisy, clean = (model(dict(part))["sentence_embedding"] for part in batch)
+    before = base(dict(batch[1]))["sentence_embedding"].detach()
+    similar = torch.stack([torch.cosine_similarity(row[None], before) for row in noisy])
+    contrast = -torch.stack([(row / 0.05).log_softmax(0)[i] for i, row in enumerate(similar)]).mean()
+    anchor = (1 - torch.cosine_similarity(clean, before)).mean()
+    found = Guidance(0.5, 3.0, base)(model, noisy, batch[1])
+    torch.testing.assert_close(found, 0.5 * contrast + 3 * anchor)
+    own = torch.stack([torch.cosine_similarity(row[None], clean) for row in noisy])
+    contrast = -(own / 0.05).log_softmax(1).diagonal().mean()
+    torch.testing.assert_close(Guidance(0.5)(model, noisy, batch[1]), 0.5 * contrast)  # no base model
+    assert not any(parameter.requires_grad for parameter in base.parameters())
+
+
+def test_guidance_adds_its_gradients_where_the_encoder_learns_and_nothing_elsewhere(load_tiny: Load) -> None:
+    """Its look-ups go through the head's weight as well, whose gradient is put together in place."""
+    model, twin = load_tiny(), load_tiny()
+    guidance = Guidance(1.0, 10.0, load_tiny())
+    torch.manual_seed(1)
+    guided = TSDAELoss(model, guidance=guidance)
+    plain = TSDAELoss(twin)
+    plain.load_state_dict(guided.state_dict())  # the base model is no part of it
+    for module in (guided, plain):
+        module.train()
+        for part in module.modules():
+            if isinstance(part, torch.nn.Dropout):
+                part.p = 0.0
+    batch = make_batch(model)
+    a = guided(batch)
+    parts = [plain(batch), guidance(twin, twin(dict(batch[0]))["sentence_embedding"], batch[1])]
+    torch.testing.assert_close(a, sum(parts, start=torch.zeros(())))
+    a.backward()
+    for part in parts:
+        part.backward()
+    wanted = dict(plain.named_parameters())
+    for name, parameter in guided.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(parameter.grad, wanted[name].grad, rtol=1e-4, atol=1e-6, msg=name)
+    with torch.no_grad():
+        torch.testing.assert_close(guided(batch), plain(batch))  # the held-out loss stays the reconstruction's
+    model.requires_grad_(False)
+    torch.testing.assert_close(guided(batch), plain(batch))  # the decoder's warm-up

@@ -292,6 +292,7 @@ def test_the_papers_recipe_is_a_name_for_its_settings(tiny_model: Path, tiny_dat
     assert [s["learning_rate"] for s in settings] == [3e-5, 1e-4]
     assert settings[0]["decoder_learning_rate"] == 3e-5
     assert settings[0]["decoder_warmup_steps"] == 0
+    assert settings[0]["contrast"] == settings[0]["anchor"] == 0
     adapt(**given, recipe="paper", output="paper", resume=True)
     with pytest.raises(KitError, match="--recipe"):
         adapt(**given, recipe="best", output="other")
@@ -345,3 +346,23 @@ def test_labelled_pairs_beside_the_text_are_learned_from_in_the_same_steps(tiny_
     with pytest.raises(KitError, match="no texts that belong together"):
         Path("scored.tsv").write_text("0.5\ta b\tc d\n0.1\te f\tg h\n")
         adapt(**given, output="other", with_pairs="scored.tsv")
+
+
+def test_an_anchor_keeps_the_clean_sentences_where_the_base_model_has_them(tiny_model: Path, tiny_data: Path) -> None:
+    given: dict[str, Any] = {
+        "model": str(tiny_model), "data": tiny_data, "device": "cpu", "max_steps": 12, "decoder_warmup_steps": 0,
+        "learning_rate": 1e-3, "batch_size": 16,
+    }  # fmt: skip
+    texts = make_sentences(32)
+    before = SentenceTransformer(str(tiny_model), device="cpu").encode(texts, convert_to_tensor=True)
+    kept = []
+    for anchor in (0.0, 100.0):
+        adapt(**given, contrast=0.0, anchor=anchor, output=f"run-{anchor}")
+        after = SentenceTransformer(f"run-{anchor}/final", device="cpu").encode(texts, convert_to_tensor=True)
+        kept.append(float(torch.cosine_similarity(before, after).mean()))
+    assert kept[1] > kept[0] + 0.01, kept
+
+
+def test_what_needs_a_base_model_is_refused_from_scratch(tiny_data: Path) -> None:
+    with pytest.raises(KitError, match="--anchor needs a base model"):
+        adapt(model="scratch", data=tiny_data, anchor=1.0, device="cpu")

@@ -109,7 +109,7 @@ class RunSettings:
         False, "compute the layers' inner values again for the gradients: less memory, more time", may_change=True
     )
     learning_rate: float | None = option(
-        None, "learning rate of the encoder (default: 1e-5; of adapters 1e-4; from scratch, the decoder's)"
+        None, "learning rate of the encoder (default: 2e-5; of adapters 1e-4; from scratch, the decoder's)"
     )
     lora_rank: int | None = option(
         None, "train low-rank adapters of this rank beside the encoder's frozen weights; final/ is merged"
@@ -178,7 +178,8 @@ class RunSettings:
             if isinstance(numbers.get(name), (int, float)) and numbers[name] <= 0
         ]  # fmt: skip
         found += [
-            f"{flag(name)} {numbers[name]} is below 0" for name in ("decoder_warmup_steps", "workers")
+            f"{flag(name)} {numbers[name]} is below 0"
+            for name in ("decoder_warmup_steps", "workers", "contrast", "anchor")
             if numbers.get(name) is not None and numbers[name] < 0
         ]  # fmt: skip
         if not 0 <= self.seed < 2**32:
@@ -194,7 +195,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
     "paper": {
         "batch_size": 8, "learning_rate": 3e-5, "decoder_learning_rate": 3e-5, "decoder_warmup_steps": 0,
-        "decoder": "cross-attention",
+        "decoder": "cross-attention", "contrast": 0.0, "anchor": 0.0,
     },
 }  # fmt: skip
 
@@ -218,6 +219,13 @@ class TrainSettings(RunSettings):
     decoder_warmup_steps: int | None = option(
         None, "first steps, in which the encoder is frozen (default: a fifth of the run, 200 at most; from scratch, 0)"
     )
+    contrast: float | None = option(
+        None, "weight of telling a sentence's embedding by the base model (from scratch, its own) from those of the "
+        "batch's others by the noisy one (default: 1)"
+    )  # fmt: skip
+    anchor: float | None = option(
+        None, "weight of keeping clean sentences where the base model has them (default: 10; from scratch, none)"
+    )
     fixed_noise: bool = option(False, "train every epoch on the noise of the first")
     with_pairs: Path | None = option(
         None, "a file of labelled pairs that belong together: trained on in the same steps, with in-batch negatives"
@@ -233,6 +241,8 @@ class TrainSettings(RunSettings):
         found = super().problems()
         if self.lora_rank and self.model == SCRATCH:
             found.append(f"--lora-rank would freeze the random weights of --model {SCRATCH}: leave it out")
+        if self.model == SCRATCH and self.anchor:
+            found.append(f"--anchor needs a base model, and --model {SCRATCH} has none: leave it out")
         if self.lora_rank and self.add_words:
             found.append("--lora-rank freezes the rows of --add-words: give one, or add the words in a run before")
         return found

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tsdae_kit")
 PROBED, LOOKED_AT = 4, 1000  # sentences
 FILLED = 0.8  # of what is free, by --batch-size auto
-FINISHED_RATE, ADAPTER_RATE = 1e-5, 1e-4  # of an encoder that knows something already; results/README.md
+FINISHED_RATE, ADAPTER_RATE = 2e-5, 1e-4  # of an encoder that knows something already; results/README.md
+CONTRAST, ANCHOR = 1.0, 10.0  # weights beside the reconstruction; results/diary.md
 LONGEST_WARMUP = 200  # steps of the decoder alone; measured in results/README.md
 
 
@@ -87,6 +88,16 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
             )
         return encoder
 
+    def _load_base(self, settings: TrainSettings, data: PreparedCorpus, device: torch.device) -> SentenceTransformer:
+        """Return the base model once more, with the same tokens."""
+        from tsdae_kit.text.words import read_words
+        from tsdae_kit.training.vocabulary import add_words
+
+        base = super().load_encoder(settings, data, device)
+        if settings.add_words:
+            add_words(base, read_words(settings.add_words, "--add-words"))
+        return base.float()
+
     def _make_encoder(self, settings: TrainSettings, data: PreparedCorpus) -> SentenceTransformer:
         from tsdae_kit.text.words import SPACELESS
         from tsdae_kit.training.scratch import make_encoder
@@ -99,7 +110,7 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         return make_encoder(texts, settings.scratch_size, settings.seed, f"[{SPACELESS}]")
 
     def resolve(self, settings: TrainSettings, steps: int) -> TrainSettings:
-        """Fill in the length of the warm-up and the encoder's rate; a new encoder has nothing to tear down."""
+        """Fill in what depends on the length of the run or the model; a new encoder has nothing to tear down."""
         new, warmup, rate = settings.model == SCRATCH, settings.decoder_warmup_steps, settings.learning_rate
         if warmup is None:
             warmup = 0 if new else min(LONGEST_WARMUP, steps // 5)
@@ -110,16 +121,23 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
             raise KitError(
                 f"--decoder-warmup-steps {warmup} leaves the encoder none of {steps} steps. Train longer, or lower it."
             )
-        return replace(settings, decoder_warmup_steps=warmup, learning_rate=rate)
+        contrast, anchor = _guidance_weights(settings)
+        return replace(settings, decoder_warmup_steps=warmup, learning_rate=rate, contrast=contrast, anchor=anchor)
 
     def make_loss(self, settings: TrainSettings, encoder: SentenceTransformer, data: PreparedCorpus) -> nn.Module:
         """Return the denoising loss, with its decoder, once it has been seen to teach the encoder something."""
+        from tsdae_kit.denoising.guidance import Guidance
         from tsdae_kit.denoising.loss import TSDAELoss
         from tsdae_kit.denoising.probe import probe_signal
         from tsdae_kit.training.objectives import NEEDS_DISTINCT, make_objective
 
         beside = make_objective(NEEDS_DISTINCT, encoder, 0, 0) if data.beside else None
-        loss = TSDAELoss(encoder, decoder=settings.decoder, beside=beside)
+        contrast, anchor = _guidance_weights(settings)
+        guidance = None
+        if contrast or anchor:  # by the base model: the encoder may be a checkpoint's by now
+            base = None if settings.model == SCRATCH else self._load_base(settings, data, encoder.device)
+            guidance = Guidance(contrast, anchor, base)
+        loss = TSDAELoss(encoder, decoder=settings.decoder, beside=beside, guidance=guidance)
         first = data.train[:PROBED]
         probe_signal(loss, encoder, first["noisy"], first["clean"])
         return loss
@@ -251,6 +269,14 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         words = sum(len(SPLITTERS[data.noise.words](text)) for text in texts)
         ids = encoder.tokenizer(texts, truncation=False, verbose=False)["input_ids"] if texts else []
         return sum(len(row) - 1 for row in ids) / words if words else None
+
+
+def _guidance_weights(settings: TrainSettings) -> tuple[float, float]:
+    """Return the weights of the contrast and the anchor, filled in."""
+    contrast = CONTRAST if settings.contrast is None else settings.contrast
+    if settings.model == SCRATCH:
+        return contrast, 0.0
+    return contrast, ANCHOR if settings.anchor is None else settings.anchor
 
 
 main = make_main(

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from tsdae_kit.denoising.cross_entropy import SharedGradient, mean_cross_entropy
 from tsdae_kit.denoising.decoder import CrossAttentionDecoder, has_cross_attention
+from tsdae_kit.denoising.guidance import Guidance
 from tsdae_kit.denoising.prefix import PrefixDecoder
 from tsdae_kit.errors import KitError
 from tsdae_kit.settings import DecoderKind
@@ -41,6 +42,7 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
         tied: bool = True,
         decoder: DecoderKind = "auto",
         beside: nn.Module | None = None,
+        guidance: Guidance | None = None,
     ) -> None:
         """Make the decoder from the live encoder, which is left bitwise unchanged.
 
@@ -49,6 +51,7 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
             tied: Whether encoder and decoder share weights; a prefix decoder always does.
             decoder: ``cross-attention``, ``prefix``, or ``auto``: the first where the family has it.
             beside: A loss over the same model, without weights of its own.
+            guidance: What keeps the encoder near the model it began as, in the steps in which it learns.
 
         Raises:
             KitError: If the model is not one text transformer with a tokenizer that pads, or has no decoder.
@@ -64,6 +67,7 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
         self.tokenizer_encoder = self.tokenizer_decoder = model.tokenizer
         self.need_retokenization = False
         self.tied = tied
+        self._guidance = guidance
         self._beside = [beside] if beside else []  # in a list: its weights are the encoder's
         self.decoder: Any = _make_decoder(transformer, model.get_embedding_dimension() or 0, tied, decoder)
 
@@ -80,7 +84,10 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
         with shared.of_embeddings(self):
             embedding = self.encoder(source)["sentence_embedding"]  # (batch, hidden)
             states, wanted = self.decoder(embedding, target["input_ids"], target["attention_mask"])
-            beside = [loss(others, None) for loss in self._beside if others]  # before the head: see SharedGradient
+            beside = [loss(others, None) for loss in self._beside if others]
+            if self._guidance and self.training and embedding.requires_grad:  # not where the decoder learns alone
+                beside.append(self._guidance(self.encoder, embedding, target))
+        # All look-ups come before the head: see SharedGradient.
         value = mean_cross_entropy(states, self.decoder.output, wanted, shared, self._count(wanted))
         return sum(beside, start=value)
 

@@ -51,6 +51,16 @@ def compare(sample: Sample, reference: Sample, name: str) -> Difference:
     Args:
         sample: The model's.
         reference: What it is compared with.
+        name: Of the data, as in :func:`resample`.
+    """
+    return Difference(score(sample) - score(reference), resample(sample, name) - resample(reference, name))
+
+
+def resample(sample: Sample, name: str) -> Array:
+    """Return a metric on items drawn again with replacement, for each resample.
+
+    Args:
+        sample: The metric.
         name: Of the data: the draws depend on it and on nothing else, so that those of two data sets
             are independent and a result does not change with what else is scored.
     """
@@ -62,8 +72,8 @@ def compare(sample: Sample, reference: Sample, name: str) -> Difference:
         rows = min(at_once, RESAMPLES - start)
         drawn = random.integers(0, count, (rows, count)) + np.arange(rows)[:, None] * count
         weights = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
-        parts.append(sample.under(weights) - reference.under(weights))
-    return Difference(score(sample) - score(reference), np.concatenate(parts))
+        parts.append(sample.under(weights))
+    return np.concatenate(parts)
 
 
 def average(differences: Sequence[Difference]) -> Difference:

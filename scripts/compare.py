@@ -1,0 +1,211 @@
+"""Trains what is to be compared, scores it on what is reported, and prints a table with intervals.
+
+    python scripts/compare.py rivals ../shared/datasets     # stage one against other ways, from all-MiniLM-L6-v2
+    python scripts/compare.py stages ../shared/datasets     # stage one, two, both, in either order
+    python scripts/compare.py scratch ../shared/datasets    # a small new model: stage two with and without stage one
+
+A model is scored on its field's test data and on STS-B, the control. Its scores, on all items and on 2,000 resamples of
+them, are kept in ``runs/compare``, so that a command that was broken off goes on where it was; ``--table`` only prints.
+A cell is the mean of the seeds' differences from the first row, with its 95 % interval under resampling; ``results/``
+gets all scores (``EXPERIMENT.json``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from sentence_transformers import SentenceTransformer
+
+from scripts.methods import RIVALS, Field, Method, from_scratch, stage_one, stage_two, untrained
+from tsdae_kit import prepare_corpus
+from tsdae_kit.console import quiet_frameworks
+from tsdae_kit.evaluation.bootstrap import Difference, average, resample
+from tsdae_kit.evaluation.data import read_tasks
+from tsdae_kit.evaluation.samples import score
+from tsdae_kit.evaluation.scoring import Embeddings, score_task
+from tsdae_kit.evaluation.tasks import Retrieval, Task
+from tsdae_kit.training.models import choose_device, load_encoder
+
+CONTROL = "stsb"
+FIELDS = {  # corpus: what is reported
+    "askubuntu": ("askubuntu",),
+    "twitter": ("twitter",),
+    "medquad": ("mqp", "rqe", "liveqa_med"),
+    "cacm": ("cacm",),
+    "cisi": ("cisi",),
+    "med": ("med",),
+}
+PAIRS = {"askubuntu": "askubuntu", "twitter": "twitter", "medquad": "rqe"}  # their train part is stage two's
+MINED = {"medquad": "data/health/corpus.txt.gz"}  # instead of the corpus: a sample of it
+EXPERIMENTS: dict[str, tuple[tuple[str, ...], dict[str, Sequence[Method]]]] = {
+    "rivals": (tuple(FIELDS), {name: [method] for name, method in RIVALS.items()}),
+    "stages": (
+        tuple(PAIRS),
+        {"stage two": [stage_two], "stage one, then two": [stage_one, stage_two],
+         "stage two, then one": [stage_two, stage_one]},
+    ),
+    "scratch": (
+        ("medquad",),
+        {"stage two": [untrained, stage_two], "stage one": [from_scratch],
+         "stage one, then two": [from_scratch, stage_two]},
+    ),
+}  # fmt: skip
+
+
+def read_reported(data: Path, field: str) -> list[Task]:
+    """Return what a field is reported on, and the control."""
+    tasks = [task for name in FIELDS[field] for task in _main_tasks(data / name)]
+    return [*tasks, next(task for task in read_tasks(str(data / CONTROL), "test") if task.name == "stsb pairs")]
+
+
+def _main_tasks(folder: Path) -> list[Task]:
+    tasks = read_tasks(str(folder), "test")
+    return [task for task in tasks if isinstance(task, Retrieval)] or tasks
+
+
+class Lab:
+    """Where models are trained and their scores are kept."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.work: Path = options.work
+        self.scores = self.work / str(options.experiment)
+
+    def field(self, name: str) -> Field:
+        """Return a field's text, prepared once."""
+        corpus, prepared = self.options.data / name / "corpus.txt", self.work / "data" / name
+        if not prepared.exists():
+            prepare_corpus(files=[str(corpus)], output=prepared, held_out=200)
+        pairs = self.options.data / PAIRS[name] / "pairs_train.tsv" if name in PAIRS else None
+        return Field(prepared, Path(MINED.get(name, corpus)), pairs, self.options.steps)
+
+    def path(self, field: str, seed: int, row: str) -> Path:
+        """Return where a row's scores are kept."""
+        scores: Path = self.scores
+        return scores / f"{field}-{seed}-{row}.npz"
+
+    def measure(self, field: str, seed: int, row: str, methods: Sequence[Method]) -> None:
+        """Train with the methods in turn, each from the model before it, and keep the last one's scores."""
+        if self.path(field, seed, row).exists():
+            return
+        model = self.options.model
+        for i, method in enumerate(methods):
+            chain = [m.__name__ for m in methods[: i + 1]]
+            folder = self.work / "models" / "-".join([field, str(seed), str(self.options.steps), *chain])
+            done = folder / "model"
+            if not done.exists():
+                trained = Path(method(model, self.field(field), seed, folder))
+                trained.rename(done)
+                for checkpoint in folder.glob("checkpoint-*"):
+                    shutil.rmtree(checkpoint)
+            model = str(done)
+        keep_scores(load_encoder(model, choose_device(None)), read_reported(self.options.data, field),
+                    self.path(field, seed, row))  # fmt: skip
+
+
+def keep_scores(encoder: SentenceTransformer, tasks: Sequence[Task], path: Path) -> None:
+    """Write the main metric of each task, then its resamples."""
+    embed = Embeddings(encoder, "the model", 64)
+    kept = {}
+    for task in tasks:
+        sample = score_task(task, embed)[task.metrics[0]]
+        kept[task.name] = np.concatenate([[score(sample)], resample(sample, task.name)])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".part").open("wb") as stream:
+        np.savez(stream, **cast(Any, kept))
+    path.with_suffix(".part").rename(path)
+
+
+def differences(lab: Lab, field: str, row: str, reference: str, seeds: Sequence[int]) -> dict[str, list[Difference]]:
+    """Return by task the seeds' differences between two rows, of those that both have."""
+    found: dict[str, list[Difference]] = {}
+    for seed in seeds:
+        both = [lab.path(field, 0 if name == "base" else seed, name) for name in (row, reference)]
+        if all(path.exists() for path in both):
+            own, others = (np.load(path) for path in both)
+            for task in own.files:
+                change = own[task] - others[task]
+                found.setdefault(task, []).append(Difference(float(change[0]), change[1:]))
+    return found
+
+
+def print_table(lab: Lab, rows: Sequence[str], fields: Sequence[str], seeds: Sequence[int]) -> None:
+    """Print the differences from the first row, and write all scores."""
+    reference, scores = rows[0], {}
+    cells: dict[str, dict[str, str]] = {row: {} for row in rows}
+    for row in rows:
+        means: list[Difference] = []
+        controls: list[Difference] = []
+        for field in fields:
+            of_row = 0 if row == "base" else None
+            for seed in seeds:
+                path = lab.path(field, seed if of_row is None else 0, row)
+                if path.exists():
+                    scores[f"{row}, {field}, seed {seed}"] = {
+                        task: round(float(values[0]), 2) for task, values in np.load(path).items()
+                    }
+            for task, found in differences(lab, field, row, reference, seeds).items():
+                if row == reference:
+                    first = [s[task] for name, s in scores.items() if name.startswith(f"{row}, {field}, ")]
+                    cells[row][task] = f"{np.mean(first):.1f}"
+                    continue
+                mean = average(found)
+                (controls if task.startswith(CONTROL) else means).append(mean)
+                cells[row][task] = _show(mean, len(found), len(seeds))
+        if means:
+            cells[row]["mean"] = _show(average(means), 1, 1)
+            cells[row][f"{CONTROL} pairs"] = _show(average(controls), 1, 1)
+    tasks = [task for task in dict.fromkeys(t for row in cells.values() for t in row) if task != "mean"]
+    tasks = [*sorted(tasks, key=lambda task: task.startswith(CONTROL)), "mean"]
+    print("| | " + " | ".join(tasks) + " |\n" + "|---" * (len(tasks) + 1) + "|")
+    for row, values in cells.items():
+        print(f"| {row} | " + " | ".join(values.get(task, "") for task in tasks) + " |")
+    report = {"seeds": list(seeds), "steps": lab.options.steps, "scores": scores}
+    (lab.options.results / f"{lab.options.experiment}.json").write_text(json.dumps(report, indent=1) + "\n")
+
+
+def _show(difference: Difference, have: int, wanted: int) -> str:
+    low, high = difference.interval
+    seeds = "" if have == wanted else f", {have} of {wanted} seeds"
+    mark = "**" if low > 0 or high < 0 else ""
+    return f"{mark}{difference.value:+.1f}{mark} ({low:+.1f} to {high:+.1f}{seeds})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiment", choices=EXPERIMENTS)
+    parser.add_argument("data", type=Path, help="the folder of the collections")
+    parser.add_argument("--model", default="all-MiniLM-L6-v2")
+    parser.add_argument("--fields", nargs="+", choices=FIELDS, help="(default: all of the experiment)")
+    parser.add_argument("--rows", nargs="+", help="train these only (default: all)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--steps", type=int, default=100, help="of 32 sentences, in which the encoder learns")
+    parser.add_argument("--work", type=Path, default=Path("runs/compare"))
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--table", action="store_true", help="only print what is there")
+    options = parser.parse_args()
+    fields, rows = EXPERIMENTS[options.experiment]
+    fields = tuple(options.fields or fields)
+    lab = Lab(options)
+    first: dict[str, Sequence[Method]] = {} if options.experiment == "scratch" else {"base": []}
+    if not options.table:
+        with quiet_frameworks():
+            for name in first:
+                for field in fields:
+                    lab.measure(field, 0, name, [])
+            for seed in options.seeds:
+                for field in fields:
+                    for name, methods in rows.items():
+                        if name in (options.rows or rows):
+                            lab.measure(field, seed, name, methods)
+    print_table(lab, [*first, *rows], fields, options.seeds)
+
+
+if __name__ == "__main__":
+    main()

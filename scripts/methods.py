@@ -1,0 +1,176 @@
+"""What ``scripts/compare.py`` sets side by side: each takes a model, a field's text and a seed, and writes a model.
+
+All see the same text in batches of 32, cut at 48 tokens, for the same number of steps in which the encoder learns. Of
+stage one's rivals, masked language modelling, SimCSE and deletion-contrast learn at 2e-5, constant; the library's
+TSDAE is its example's (tied, 3e-5, a tenth of the steps to warm up the rate, linear decay). Ours are the commands'
+defaults, so that the decoder learns alone in a fifth of the steps before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import torch
+from datasets import Dataset
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
+from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncoderLoss, MultipleNegativesRankingLoss
+from transformers import AutoModelForMaskedLM, DataCollatorForLanguageModeling, Trainer, TrainingArguments
+
+from tsdae_kit import adapt, fine_tune, load_pairs
+from tsdae_kit.settings import SCRATCH, ScratchSize, TrainSettings
+from tsdae_kit.text.noise import NoiseTransform
+from tsdae_kit.train import Adaptation
+from tsdae_kit.training.models import choose_device, load_encoder
+
+BATCH, LENGTH, RATE = 32, 48, 2e-5
+SIZE: ScratchSize = "mini"
+SCRATCH_STEPS = 3000
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field's text and how long is trained on it.
+
+    Attributes:
+        prepared: What ``prepare`` made of the corpus.
+        corpus: The text itself.
+        pairs: Labelled pairs for stage two, if there are any.
+        steps: In which the encoder learns.
+    """
+
+    prepared: Path
+    corpus: Path
+    pairs: Path | None
+    steps: int
+
+
+Method = Callable[[str, Field, int, Path], str]
+
+
+def _load(model: str, seed: int) -> SentenceTransformer:
+    encoder = load_encoder(model, choose_device(None))
+    torch.manual_seed(seed)
+    encoder.max_seq_length = LENGTH
+    return encoder
+
+
+def _save(encoder: SentenceTransformer, model: str, output: Path) -> str:
+    encoder.max_seq_length = load_encoder(model, choose_device("cpu")).max_seq_length
+    encoder.save_pretrained(str(output), create_model_card=False)
+    return str(output)
+
+
+def _arguments(field: Field, seed: int, **more: Any) -> dict[str, Any]:
+    fixed = {"lr_scheduler_type": "constant", "learning_rate": RATE, "report_to": "none", "disable_tqdm": True}
+    return {"output_dir": mkdtemp(), "max_steps": field.steps, "per_device_train_batch_size": BATCH, "seed": seed,
+            "save_strategy": "no", "logging_strategy": "no", **fixed, **more}  # fmt: skip
+
+
+def _train(encoder: SentenceTransformer, data: Dataset, loss: torch.nn.Module, arguments: dict[str, Any]) -> None:
+    card: Any = encoder.model_card_data
+    card.widget = [{"source_sentence": "a", "sentences": ["b"]}]  # else the library looks for examples
+    SentenceTransformerTrainer(
+        model=encoder, args=SentenceTransformerTrainingArguments(**arguments), train_dataset=data, loss=loss
+    ).train()
+
+
+def masked(model: str, field: Field, seed: int, output: Path) -> str:
+    """Masked language modelling, 15 %, with a new head over the encoder's own token embeddings."""
+    encoder = _load(model, seed)
+    transformer: Any = encoder.transformers_model
+    head: Any = AutoModelForMaskedLM.from_config(transformer.config)
+    setattr(head, head.base_model_prefix, transformer)
+    head.tie_weights()
+    tokenizer = encoder.tokenizer
+    texts = load_pairs(field.prepared).train.select_columns("clean")
+    data = texts.with_transform(lambda rows: tokenizer(rows["clean"], truncation=True, max_length=LENGTH))
+    Trainer(
+        model=head,
+        args=TrainingArguments(**_arguments(field, seed, remove_unused_columns=False)),
+        train_dataset=data,
+        data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.15),
+    ).train()
+    return _save(encoder, model, output)
+
+
+def simcse(model: str, field: Field, seed: int, output: Path) -> str:
+    """Each sentence beside itself, under another dropout, against the batch's others; temperature 0.05."""
+    encoder = _load(model, seed)
+    pairs = load_pairs(field.prepared).train
+    data = pairs.with_transform(lambda rows: {"one": rows["clean"], "other": rows["clean"]})
+    _train(encoder, data, MultipleNegativesRankingLoss(encoder), _arguments(field, seed))
+    return _save(encoder, model, output)
+
+
+def deletion_contrast(model: str, field: Field, seed: int, output: Path) -> str:
+    """Each noisy sentence beside its clean one, against the batch's others; temperature 0.05."""
+    encoder = _load(model, seed)
+    pairs = load_pairs(field.prepared)
+    data = pairs.train.with_transform(NoiseTransform(pairs.noise))
+    _train(encoder, data, MultipleNegativesRankingLoss(encoder), _arguments(field, seed))
+    return _save(encoder, model, output)
+
+
+def library(model: str, field: Field, seed: int, output: Path) -> str:
+    """The library's TSDAE, as its example has it, but for the noise, which deletes what it should."""
+    encoder = _load(model, seed)
+    pairs = load_pairs(field.prepared)
+    data = pairs.train.with_transform(NoiseTransform(pairs.noise))
+    schedule = {"learning_rate": 3e-5, "lr_scheduler_type": "linear", "warmup_steps": 0.1}
+    loss = DenoisingAutoEncoderLoss(encoder, tie_encoder_decoder=True)
+    _train(encoder, data, loss, _arguments(field, seed, **schedule))
+    return _save(encoder, model, output)
+
+
+def stage_one(model: str, field: Field, seed: int, output: Path, **more: Any) -> str:
+    """``tsdae_kit.train`` with its defaults."""
+    steps = field.steps * 5 // 4
+    own = {"max_steps": steps, "save_steps": steps, "max_length": LENGTH}
+    final = adapt(data=field.prepared, model=model, output=output, seed=seed, resume=True, **{**own, **more})
+    return str(final)
+
+
+def stage_two(model: str, field: Field, seed: int, output: Path) -> str:
+    """``tsdae_kit.finetune`` on the field's positive pairs, each with a negative from its text."""
+    final = fine_tune(
+        files=(str(field.pairs),), model=model, output=output, seed=seed, loss="multiple-negatives",
+        mine_negatives=field.corpus, learning_rate=1e-5, max_length=LENGTH, max_steps=field.steps, resume=True,
+        save_steps=field.steps,
+    )  # fmt: skip
+    return str(final)
+
+
+RIVALS: dict[str, Method] = {
+    "masked language modelling": masked,
+    "SimCSE, dropout": simcse,
+    "deletion-contrast": deletion_contrast,
+    "library's TSDAE": library,
+    "tsdae_kit": stage_one,
+}
+
+
+def untrained(model: str, field: Field, seed: int, output: Path) -> str:
+    """The small encoder with random weights; its tokenizer is learned from the corpus."""
+    corpus = load_pairs(field.prepared)
+    settings = TrainSettings(data=field.prepared, model=SCRATCH, scratch_size=SIZE, seed=seed)
+    encoder = Adaptation().load_encoder(settings, corpus, torch.device("cpu"))
+    encoder.save_pretrained(str(output / "model"), create_model_card=False)
+    return str(output / "model")
+
+
+def from_scratch(model: str, field: Field, seed: int, output: Path) -> str:
+    """``tsdae_kit.train --model scratch``."""
+    return str(
+        adapt(
+            data=field.prepared, model=SCRATCH, scratch_size=SIZE, output=output, seed=seed, max_length=LENGTH,
+            max_steps=SCRATCH_STEPS, save_steps=SCRATCH_STEPS, resume=True,
+        )
+    )  # fmt: skip

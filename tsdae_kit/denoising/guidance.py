@@ -1,0 +1,56 @@
+"""What is asked of an encoder beside reconstruction: to tell sentences apart, and not to unlearn what it knows.
+
+Reconstruction alone moves a finished embedding model away from what made it good, the further the longer it is
+trained (results/diary.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from sentence_transformers import SentenceTransformer
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+TEMPERATURE = 0.05  # SimCSE's (Gao, Yao and Chen 2021, arXiv 2104.08821)
+
+
+class Guidance:
+    """Two terms beside the reconstruction, by the embeddings of the clean sentences.
+
+    The contrast asks that a noisy sentence be nearer to its clean one than to the batch's others (as DenoSent, arXiv
+    2401.13621, has it beside a reconstruction), with the clean ones where the base model has them; the anchor that a
+    clean sentence stay there. Without a base model the clean ones are where the encoder itself has them.
+    """
+
+    def __init__(self, contrast: float, anchor: float = 0.0, base: SentenceTransformer | None = None) -> None:
+        """Take the base model, which is frozen.
+
+        Args:
+            contrast: Weight of the in-batch cross-entropy, in nats.
+            anchor: Weight of 1 - cosine; only with a base model.
+            base: The model the run began with, if it was one; it is not to be trained elsewhere.
+        """
+        self.contrast, self.anchor = contrast, anchor
+        self.base = base.eval().requires_grad_(False) if base else None
+
+    def __call__(self, encoder: SentenceTransformer, noisy: Tensor, clean: dict[str, Tensor]) -> Tensor:
+        """Return the weighted sum, a number.
+
+        Args:
+            encoder: What is trained.
+            noisy: Its embeddings of the noisy sentences, (batch, hidden).
+            clean: The features of the clean ones.
+        """
+        wanted = _embed(self.base or encoder, clean)
+        similar = normalize(noisy.float(), dim=1) @ wanted.T / TEMPERATURE
+        total = self.contrast * cross_entropy(similar, torch.arange(len(noisy), device=noisy.device))
+        if self.anchor:
+            total = total + self.anchor * (1 - (_embed(encoder, clean) * wanted).sum(dim=1)).mean()
+        return total
+
+
+def _embed(model: SentenceTransformer, features: dict[str, Tensor]) -> Tensor:
+    given: Any = dict(features)
+    return normalize(model(given)["sentence_embedding"].float(), dim=1)
