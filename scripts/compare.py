@@ -101,7 +101,8 @@ class Lab:
             done = folder / "model"
             if not done.exists():
                 trained = Path(method(model, self.field(field), seed, folder))
-                trained.rename(done)
+                if trained != done:
+                    trained.rename(done)
                 for checkpoint in folder.glob("checkpoint-*"):
                     shutil.rmtree(checkpoint)
             model = str(done)
@@ -185,7 +186,7 @@ def main() -> None:
     parser.add_argument("--fields", nargs="+", choices=FIELDS, help="(default: all of the experiment)")
     parser.add_argument("--rows", nargs="+", help="train these only (default: all)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--steps", type=int, default=100, help="of 32 sentences, in which the encoder learns")
+    parser.add_argument("--steps", type=int, default=50, help="of 32 sentences, in which the encoder learns")
     parser.add_argument("--work", type=Path, default=Path("runs/compare"))
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--table", action="store_true", help="only print what is there")

@@ -1,6 +1,6 @@
 """What ``scripts/compare.py`` sets side by side: each takes a model, a field's text and a seed, and writes a model.
 
-All see the same text in batches of 32, cut at 48 tokens, for the same number of steps in which the encoder learns. Of
+All see the same text in batches of 32, cut at 32 tokens, for the same number of steps in which the encoder learns. Of
 stage one's rivals, masked language modelling, SimCSE and deletion-contrast learn at 2e-5, constant; the library's
 TSDAE is its example's (tied, 3e-5, a tenth of the steps to warm up the rate, linear decay). Ours are the commands'
 defaults, so that the decoder learns alone in a fifth of the steps before.
@@ -30,7 +30,7 @@ from tsdae_kit.text.noise import NoiseTransform
 from tsdae_kit.train import Adaptation
 from tsdae_kit.training.models import choose_device, load_encoder
 
-BATCH, LENGTH, RATE = 32, 48, 2e-5
+BATCH, LENGTH, RATE = 32, 32, 2e-5
 SIZE: ScratchSize = "mini"
 SCRATCH_STEPS = 3000
 
@@ -64,8 +64,8 @@ def _load(model: str, seed: int) -> SentenceTransformer:
 
 def _save(encoder: SentenceTransformer, model: str, output: Path) -> str:
     encoder.max_seq_length = load_encoder(model, choose_device("cpu")).max_seq_length
-    encoder.save_pretrained(str(output), create_model_card=False)
-    return str(output)
+    encoder.save_pretrained(str(output / "model"), create_model_card=False)
+    return str(output / "model")
 
 
 def _arguments(field: Field, seed: int, **more: Any) -> dict[str, Any]:
