@@ -1,6 +1,6 @@
 """Searches for a recipe of stage one that pays: trains variants, scores them on tuning data, appends what it finds.
 
-    python scripts/search_recipes.py ../shared/datasets --recipes default anchor --domains cranfield twitter --seeds 42
+    python -m scripts.search_recipes ../shared/datasets --recipes plain anchor --domains cranfield twitter --seeds 42
 
 A domain's decoder is warmed up once (200 steps, the encoder frozen) and every recipe begins with it. At each mark two
 encoders are scored: the last, and the mean of its weights and the base model's (``blend``). Scores are those on tuning
@@ -12,12 +12,10 @@ holds already is not done again. ``--table`` prints the differences from the bas
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import tempfile
 from collections import defaultdict
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -26,12 +24,12 @@ import torch
 from safetensors.torch import save_file
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
 from transformers import TrainerCallback
 
+from scripts.compare import fewer_docs
 from tsdae_kit import ResumableTrainer, TSDAELoss, load_pairs, prepare_corpus
 from tsdae_kit.console import quiet_frameworks
-from tsdae_kit.denoising.cross_entropy import SharedGradient, mean_cross_entropy
+from tsdae_kit.denoising.guidance import Guidance
 from tsdae_kit.evaluation.data import read_tasks
 from tsdae_kit.evaluation.samples import score
 from tsdae_kit.evaluation.scoring import Embeddings, score_task
@@ -43,7 +41,7 @@ from tsdae_kit.training.models import choose_device, load_encoder
 from tsdae_kit.training.session import fill_in
 from tsdae_kit.training.trainer import load_own_state, own_state
 
-WARM, DOCS, TEMPERATURE, HELD_OUT = 200, 5000, 0.05, 500
+WARM, HELD_OUT, TRAINED, SCORED = 200, 500, 48, 128  # steps, rows, tokens
 DOMAINS = {  # corpus, evaluation data, part
     "askubuntu": ("askubuntu", "askubuntu", "dev"),
     "cranfield": ("cranfield", "cranfield", "test"),
@@ -60,93 +58,89 @@ class Recipe:
         rate: The encoder's learning rate.
         anchor: Weight of 1 - cosine between a clean sentence's embedding and the base model's.
         contrast: Weight of in-batch cross-entropy between noisy and clean embeddings, temperature 0.05.
-        rebuild: Weight of the reconstruction.
+        taught: The same, with the base model's embeddings of the clean sentences.
+        rebuild: Whether there is a reconstruction.
         deletion: The share of words deleted.
         decoder: What rebuilds.
         tied: Whether it shares the encoder's weights.
     """
 
-    rate: float = 1e-5
+    rate: float = 2e-5
     anchor: float = 0.0
     contrast: float = 0.0
-    rebuild: float = 1.0
+    taught: float = 0.0
+    rebuild: bool = True
     deletion: float = 0.6
     decoder: DecoderKind = "cross-attention"
     tied: bool = True
-    batch: int = 32
 
 
 RECIPES = {
-    "default": Recipe(),
+    "plain": Recipe(rate=1e-5),
     "fast": Recipe(rate=3e-5),
-    "untied": Recipe(tied=False),
-    "prefix": Recipe(decoder="prefix"),
-    "anchor": Recipe(rate=2e-5, anchor=10.0),
-    "loose-anchor": Recipe(rate=2e-5, anchor=1.0),
-    "contrast": Recipe(contrast=0.1),
-    "anchored-contrast": Recipe(rate=2e-5, contrast=0.1, anchor=10.0),
-    "light": Recipe(deletion=0.3),
-    "only-anchored-contrast": Recipe(rate=2e-5, contrast=1.0, rebuild=0.0, anchor=10.0),
+    "untied": Recipe(rate=1e-5, tied=False),
+    "prefix": Recipe(rate=1e-5, decoder="prefix"),
+    "anchor": Recipe(anchor=10.0),
+    "loose-anchor": Recipe(anchor=1.0),
+    "contrast": Recipe(rate=1e-5, contrast=0.1),
+    "anchored-contrast": Recipe(contrast=0.1, anchor=10.0),
+    "held": Recipe(contrast=0.1, anchor=50.0),
+    "light": Recipe(rate=1e-5, deletion=0.3),
+    "taught": Recipe(taught=1.0, anchor=10.0),
+    "cheap": Recipe(taught=1.0),
+    "only-anchored-contrast": Recipe(contrast=1.0, rebuild=False, anchor=10.0),
+    "only-taught": Recipe(taught=1.0, rebuild=False, anchor=10.0),
+    "cheap-taught": Recipe(taught=1.0, rebuild=False),
 }
 
 
-class RecipeLoss(TSDAELoss):
-    """The denoising loss with what a recipe adds to it."""
+class Terms(Guidance):
+    """What a recipe adds to the reconstruction: a contrast with the encoder's own embeddings, the base's terms."""
 
-    def __init__(self, model: SentenceTransformer, recipe: Recipe) -> None:
-        super().__init__(model, tied=recipe.tied, decoder=recipe.decoder)
-        self.recipe = recipe
-        self.base = [copy.deepcopy(model).eval().requires_grad_(False)]  # in a list: no part of this module
+    def __init__(self, recipe: Recipe, base: SentenceTransformer) -> None:
+        super().__init__(recipe.taught, recipe.anchor, base)
+        self.own = Guidance(recipe.contrast)
+
+    def __call__(self, encoder: SentenceTransformer, noisy: Tensor, clean: dict[str, Tensor]) -> Tensor:
+        """Return the weighted sum."""
+        total = torch.zeros((), device=noisy.device)
+        if self.contrast or self.anchor:
+            total = total + super().__call__(encoder, noisy, clean)
+        return total + self.own(encoder, noisy, clean) if self.own.contrast else total
+
+
+class TermsLoss(torch.nn.Module):
+    """The terms without a reconstruction."""
+
+    def __init__(self, encoder: SentenceTransformer, terms: Terms) -> None:
+        super().__init__()
+        self.encoder, self.terms = encoder, terms
 
     def forward(self, sentence_features: Any, labels: Tensor | None = None) -> Tensor:
         """Return the weighted sum."""
-        recipe, (source, target) = self.recipe, sentence_features
-        shared = SharedGradient(self.decoder.output.weight)
-        compares = recipe.anchor or recipe.contrast
-        clean = source["input_ids"].new_zeros(())
-        with shared.of_embeddings(self) if recipe.rebuild else nullcontext():
-            noisy = self.encoder(dict(source))["sentence_embedding"]
-            if recipe.rebuild:
-                states, wanted = self.decoder(noisy, target["input_ids"], target["attention_mask"])
-            if compares:
-                clean = normalize(self.encoder(dict(target))["sentence_embedding"].float(), dim=1)
-        value = noisy.new_zeros((), dtype=torch.float32)
-        if recipe.rebuild:  # after all look-ups, so that it comes before them in the backward pass
-            value = recipe.rebuild * mean_cross_entropy(states, self.decoder.output, wanted, shared, len(wanted))
-        if recipe.anchor:
-            with torch.no_grad():
-                was = normalize(self.base[0](dict(target))["sentence_embedding"].float(), dim=1)
-            value = value + recipe.anchor * (1 - (clean * was).sum(1)).mean()
-        if recipe.contrast:
-            similar = normalize(noisy.float(), dim=1) @ clean.T / TEMPERATURE
-            value = value + recipe.contrast * cross_entropy(similar, torch.arange(len(clean), device=clean.device))
-        total: Tensor = value
-        return total
+        source, target = sentence_features
+        return self.terms(self.encoder, self.encoder(source)["sentence_embedding"], target)
 
 
 def tuning_tasks(data: Path, domain: str) -> list[Task]:
-    """Return what a domain is tuned on; of many documents, the relevant ones and the first so many others."""
+    """Return what a domain is tuned on."""
     _, folder, split = DOMAINS[domain]
-    tasks = []
-    for task in read_tasks(str(data / folder), split):
-        if isinstance(task, Retrieval) and len(task.docs) > DOCS:
-            relevant = {row for grades in task.grades for row in grades}
-            kept = sorted(relevant | set(range(DOCS)))
-            place = {row: i for i, row in enumerate(kept)}
-            grades = tuple({place[row]: grade for row, grade in grades.items()} for grades in task.grades)
-            task = replace(task, docs=tuple(task.docs[row] for row in kept), grades=grades)
-        tasks.append(task)
+    tasks = [
+        fewer_docs(task) if isinstance(task, Retrieval) else task for task in read_tasks(str(data / folder), split)
+    ]
     kinds = [task for task in tasks if type(task) is type(tasks[0]) and task.metrics == tasks[0].metrics]
     return [task for task in kinds if "url" not in task.name.lower()] or kinds
 
 
 def measure(encoder: SentenceTransformer, tasks: list[Task]) -> float:
     """Return the mean of the tasks' main metrics."""
-    training = encoder.training
+    training, length = encoder.training, encoder.max_seq_length
+    encoder.max_seq_length = SCORED
     embed = Embeddings(encoder, "the encoder", 64)
-    with torch.autocast(encoder.device.type, torch.bfloat16):
+    with torch.inference_mode():
         value = mean(score(score_task(task, embed)[task.metrics[0]]) for task in tasks)
     encoder.train(training)
+    encoder.max_seq_length = length
     return value
 
 
@@ -178,42 +172,45 @@ class Marks(TrainerCallback):
             p.copy_(weights[name])
 
 
-def make_trainer(loss: TSDAELoss, data: Any, recipe: Recipe, steps: int, seed: int, callbacks: Any) -> ResumableTrainer:
-    stage = Adaptation()
+def make_trainer(
+    encoder: SentenceTransformer, loss: torch.nn.Module, data: Any, given: dict[str, Any], *callbacks: TrainerCallback
+) -> ResumableTrainer:
+    stage, never = Adaptation(), 10**6
     settings = TrainSettings(
-        output=Path(tempfile.mkdtemp()), max_steps=steps, batch_size=recipe.batch, save_steps=10**6, seed=seed,
-        decoder_warmup_steps=0, learning_rate=recipe.rate, logging_steps=10**6,
-    )  # fmt: skip
-    settings = stage.resolve(fill_in(settings, loss.encoder), steps)
-    arguments = stage.make_arguments(settings, loss.encoder, evaluates=False, steps=steps)
+        output=Path(tempfile.mkdtemp()), save_steps=never, logging_steps=never, decoder_warmup_steps=0, **given
+    )
+    settings = stage.resolve(fill_in(settings, encoder), given["max_steps"])
+    arguments = stage.make_arguments(settings, encoder, evaluates=False, steps=given["max_steps"])
     arguments.save_strategy = "no"
-    return ResumableTrainer(model=loss.encoder, args=arguments, train_dataset=data, loss=loss, callbacks=callbacks)
+    if isinstance(loss, TermsLoss):  # it has no decoder
+        arguments.learning_rate_mapping = {}
+    return ResumableTrainer(model=encoder, args=arguments, train_dataset=data, loss=loss, callbacks=list(callbacks))
 
 
-def warmed(model: str, data: Any, recipe: Recipe, seed: int, cache: Path) -> RecipeLoss:
-    """Return the loss with a decoder that was trained alone; made once."""
+def make_loss(
+    encoder: SentenceTransformer, base: SentenceTransformer, data: Any, recipe: Recipe, seed: int, cache: Path
+) -> torch.nn.Module:
+    """Return the loss, with a decoder that was trained alone; made once."""
     torch.manual_seed(seed)
-    encoder = load_encoder(model, choose_device(None))
-    encoder.max_seq_length = 128
     card: Any = encoder.model_card_data
     card.widget = [{"source_sentence": "a", "sentences": ["b"]}]  # else the library looks for examples
-    loss = RecipeLoss(encoder, recipe)
-    if not recipe.rebuild:  # its decoder is not used
-        return loss
+    terms = Terms(recipe, base)
+    if not recipe.rebuild:
+        return TermsLoss(encoder, terms)
+    loss = TSDAELoss(encoder, tied=recipe.tied, decoder=recipe.decoder, guidance=terms)
     if not cache.exists():
-        plain = RecipeLoss(encoder, replace(recipe, anchor=0.0, contrast=0.0, rebuild=1.0))
         encoder.requires_grad_(False)
-        make_trainer(plain, data, recipe, WARM, seed, []).train()
+        make_trainer(encoder, loss, data, {"max_steps": WARM, "seed": seed}).train()
         encoder.requires_grad_(True)
         cache.parent.mkdir(parents=True, exist_ok=True)
-        save_file(own_state(plain, encoder), cache)
+        save_file(own_state(loss, encoder), cache)
     load_own_state(loss, encoder, cache)
     return loss
 
 
 def run(options: argparse.Namespace, domain: str, name: str, seed: int) -> None:
     recipe, work = RECIPES[name], options.work
-    for deletion in {RECIPES["default"].deletion, recipe.deletion}:
+    for deletion in {RECIPES["plain"].deletion, recipe.deletion}:
         if not (work / f"{domain}-{deletion}").exists():
             corpus = options.data / DOMAINS[domain][0] / "corpus.txt"
             prepare_corpus(
@@ -222,7 +219,7 @@ def run(options: argparse.Namespace, domain: str, name: str, seed: int) -> None:
     pairs = load_pairs(work / f"{domain}-{recipe.deletion}")
     data = pairs.train.with_transform(NoiseTransform(pairs.noise))
     tasks = tuning_tasks(options.data, domain)
-    proxy = read_tasks(str(work / f"{domain}-{RECIPES['default'].deletion}"), "test")
+    proxy = read_tasks(str(work / f"{domain}-{RECIPES['plain'].deletion}"), "test")
     cache = work / f"{domain}-{recipe.deletion}-{recipe.decoder}-{recipe.tied}-{seed}.safetensors"
 
     def append(step: int, kind: str, value: float, proxy: float, recipe: str = name) -> None:
@@ -239,13 +236,14 @@ def run(options: argparse.Namespace, domain: str, name: str, seed: int) -> None:
             stream.write(json.dumps(line) + "\n")
 
     with quiet_frameworks():
+        encoder, base = (load_encoder(options.model, choose_device(None)) for _ in range(2))
+        encoder.max_seq_length = base.max_seq_length = TRAINED
         if not any(e["domain"] == domain and e["recipe"] == "base" for e in read(options.output)):
-            encoder = load_encoder(options.model, choose_device(None))
-            encoder.max_seq_length = 128
-            append(0, "last", measure(encoder, tasks), measure(encoder, proxy), "base")
-        loss = warmed(options.model, data, recipe, seed, cache)
-        marks = Marks(loss.encoder, [tasks, proxy], options.marks, append)
-        make_trainer(loss, data, recipe, options.marks[-1], seed, [marks]).train()
+            append(0, "last", measure(base, tasks), measure(base, proxy), "base")
+        loss = make_loss(encoder, base, data, recipe, seed, cache)
+        marks = Marks(encoder, [tasks, proxy], options.marks, append)
+        given = {"max_steps": options.marks[-1], "seed": seed, "learning_rate": recipe.rate}
+        make_trainer(encoder, loss, data, given, marks).train()
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -40,7 +40,7 @@ def test_the_card_has_data_recipe_losses_and_scores(adapted: Path, tmp_path: Pat
     assert facts["noise"] == "delete; deletion ratio 0.6; words: auto"
     assert facts["steps"] == "4, of 8 rows each"
     assert (facts["base model"], facts["decoder"], facts["precision"]) == ("model", "CrossAttentionDecoder", "fp32")
-    assert (facts["seed"], facts["learning rate"], facts["decoder warmup steps"]) == ("42", "1e-05", "0")
+    assert (facts["seed"], facts["learning rate"], facts["decoder warmup steps"]) == ("42", "2e-05", "0")
     entries = [json.loads(line) for line in Path("one/metrics.jsonl").read_text().splitlines()]
     losses = [entry["eval_loss"] for entry in entries if "eval_loss" in entry]
     assert facts["held-out loss, first and last"] == f"{losses[0]:.4f}, {losses[-1]:.4f}"

@@ -15,10 +15,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
-from tests.tiny import SHORT, _run, assert_equal_to_the_bit, last_step, weights
+from tests.tiny import SHORT, _run, assert_equal_to_the_bit, last_step, make_sentences, weights
 from tsdae_kit import train
+from tsdae_kit.denoising.guidance import Guidance
 from tsdae_kit.training import session
 from tsdae_kit.training.batches import ShareOfBatches
 from tsdae_kit.training.trainer import own_state
@@ -53,11 +56,16 @@ def rank(given: dict[str, Any], number: int, port: int, digests: Path) -> None:
     _run(given, 0.0)
 
 
-def start_two(given: dict[str, Any], digests: Path) -> list[Any]:
-    digests.mkdir(exist_ok=True)
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        port: int = free.getsockname()[1]
+        return port
+
+
+def start_two(given: dict[str, Any], digests: Path) -> list[Any]:
+    digests.mkdir(exist_ok=True)
+    port = free_port()
     processes = multiprocessing.get_context("forkserver")
     both = [processes.Process(target=rank, args=(given, number, port, digests)) for number in (0, 1)]
     for process in both:
@@ -115,6 +123,34 @@ def test_two_processes_with_a_prefix_decoder_follow_one_too(still: Path, tiny_da
     one, both = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name, tensor in one.items():
         torch.testing.assert_close(both[name], tensor, rtol=1e-3, atol=2e-5, msg=name)
+
+
+def contrast_of_a_share(still: Path, number: int | None, port: int, into: Path) -> None:
+    """Write the gradients of a batch's contrast with the encoder's own clean embeddings, or of a share of it."""
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    texts, rows = make_sentences(5), slice(number, None, 1 if number is None else 2)
+    encoder = SentenceTransformer(str(still), device="cpu").train()
+    noisy, clean = (encoder.preprocess(part[rows]) for part in ([text[:20] for text in texts], texts))
+    if number is not None:
+        torch.distributed.init_process_group("gloo", rank=number, world_size=2)
+    Guidance(0.5)(encoder, encoder(noisy)["sentence_embedding"], clean).backward()
+    save_file({name: p.grad for name, p in encoder.named_parameters() if p.grad is not None}, into)
+    if number is not None:
+        torch.distributed.destroy_process_group()
+
+
+def test_the_contrast_of_two_processes_has_the_gradients_of_one_with_all_rows(still: Path, tmp_path: Path) -> None:
+    """Of five rows, three are in one process and two in the other; the wrapper takes the mean."""
+    processes, port = multiprocessing.get_context("forkserver"), free_port()
+    files = [tmp_path / str(number) for number in (0, 1)]
+    both = [processes.Process(target=contrast_of_a_share, args=(still, i, port, file)) for i, file in enumerate(files)]
+    for process in both:
+        process.start()
+    contrast_of_a_share(still, None, port, tmp_path / "one")
+    assert codes(both) == [0, 0]
+    one, *shares = (load_file(path) for path in (tmp_path / "one", *files))
+    for name, gradient in one.items():
+        torch.testing.assert_close((shares[0][name] + shares[1][name]) / 2, gradient, rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_killed_processes_resume_to_the_bit_and_another_number_is_refused(

@@ -1,13 +1,15 @@
-"""The measuring scripts run: both sides of the training benchmark, on a small model."""
+"""The measuring scripts run, on a small model: the training benchmark's two sides, the comparisons, the search."""
 
 from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from scripts import compare, search_recipes
 from scripts.benchmark import run_side
 from tests.tiny import make_sentences
 
@@ -24,3 +26,72 @@ def test_a_side_of_the_training_benchmark_prints_its_figures(
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert figures["sentences/s"] > 0
     assert figures["target tokens/s"] > 3 * figures["sentences/s"]
+
+
+@pytest.fixture
+def collections() -> Path:
+    """Text, queries and pairs in the layout of the collections."""
+    texts, folder = make_sentences(240), Path("collections/askubuntu")
+    folder.mkdir(parents=True)
+    Path("collections/stsb").mkdir()
+    pairs = list(zip(texts, [text[:-1] for text in texts], strict=True))
+    files = {
+        folder / "corpus.txt": texts,
+        folder / "docs.jsonl": [json.dumps({"id": str(i), "text": a}) for i, (a, _) in enumerate(pairs)],
+        folder / "pairs_train.tsv": [f"1\t{a}\t{b}" for a, b in pairs],
+        Path("collections/stsb/pairs_test.tsv"): [f"{i % 5}\t{a}\t{b}" for i, (a, b) in enumerate(pairs[:40])],
+    }
+    for suffix in ("", "_dev"):
+        files[folder / f"queries{suffix}.jsonl"] = [
+            json.dumps({"id": str(i), "text": b}) for i, (_, b) in enumerate(pairs[:20])
+        ]
+        files[folder / f"qrels{suffix}.tsv"] = [f"{i}\t{i}\t1" for i in range(20)]
+    for path, lines in files.items():
+        path.write_text("\n".join(lines) + "\n")
+    return folder.parent
+
+
+def run_script(monkeypatch: pytest.MonkeyPatch, main: Callable[[], None], *arguments: object) -> None:
+    monkeypatch.setattr("sys.argv", ["script", *map(str, arguments)])
+    main()
+
+
+@pytest.mark.parametrize(("experiment", "rows"), [("rivals", 7), ("stages", 3)])
+def test_a_comparison_trains_what_it_compares_and_prints_it_again_without_training(
+    experiment: str,
+    rows: int,
+    collections: Path,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("tsdae_kit.training.mining.MARGIN", 1e-3)  # of a random encoder's, all are alike
+    Path("out").mkdir()
+    given = (experiment, collections, "--model", tiny_model, "--fields", "askubuntu", "--seeds", 1, "--steps", 4,
+             "--work", "work", "--results", "out")  # fmt: skip
+    run_script(monkeypatch, compare.main, *given)
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    assert printed[0] == "| | askubuntu retrieval | stsb pairs | mean |"
+    assert len(printed) == 2 + rows
+    assert all(line.count(" to ") == 3 for line in printed[3:])
+    scores = json.loads(Path(f"out/{experiment}.json").read_text())["scores"]
+    assert len(scores) == rows
+    assert len({json.dumps(row) for row in scores.values()}) > 1
+    monkeypatch.setattr(compare.Lab, "measure", None)
+    run_script(monkeypatch, compare.main, *given, "--table")
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")] == printed
+
+
+def test_the_search_scores_the_base_model_and_each_mark_of_a_recipe(
+    collections: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(search_recipes, "WARM", 2)
+    monkeypatch.setattr(search_recipes, "HELD_OUT", 20)
+    recipes = ("anchored-contrast", "taught", "only-taught")
+    run_script(
+        monkeypatch, search_recipes.main, collections, "--model", tiny_model, "--domains", "askubuntu", "--recipes",
+        *recipes, "--marks", 1, 2, "--output", "found.jsonl", "--work", "work",
+    )  # fmt: skip
+    found = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
+    assert [row["recipe"] for row in found] == ["base", *(name for name in recipes for _ in range(4))]
+    assert "| taught | 2 | blend |" in capsys.readouterr().out

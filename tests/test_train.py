@@ -44,7 +44,7 @@ def test_the_run_folder_holds_exactly_what_the_design_names(tiny_model: Path, ti
     train(tiny_model, tiny_data)
     assert {path.name for path in Path("run").iterdir()} == {
         "run.json", "train.log", "metrics.jsonl", "checkpoint-3", "checkpoint-6", "final",
-        "outcome.json", "report.html",
+        "base", "outcome.json", "report.html",
     }  # fmt: skip
     metrics = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
     assert [(m["step"], "eval_loss" in m) for m in metrics] == [

@@ -34,6 +34,7 @@ PROBED, LOOKED_AT = 4, 1000  # sentences
 FILLED = 0.8  # of what is free, by --batch-size auto
 FINISHED_RATE, ADAPTER_RATE = 2e-5, 1e-4  # of an encoder that knows something already; results/README.md
 CONTRAST, ANCHOR = 1.0, 10.0  # weights beside the reconstruction; results/diary.md
+BASE = "base"  # in the run's folder
 LONGEST_WARMUP = 200  # steps of the decoder alone; measured in results/README.md
 
 
@@ -89,14 +90,26 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         return encoder
 
     def _load_base(self, settings: TrainSettings, data: PreparedCorpus, device: torch.device) -> SentenceTransformer:
-        """Return the base model once more, with the same tokens."""
+        """Return the model that the run began with: the run's own copy, once there is one."""
         from tsdae_kit.text.words import read_words
+        from tsdae_kit.training.models import load_encoder
         from tsdae_kit.training.vocabulary import add_words
 
+        kept = settings.output / BASE
+        if kept.is_dir():
+            return load_encoder(str(kept), device, settings.trust_remote_code)
         base = super().load_encoder(settings, data, device)
         if settings.add_words:
             add_words(base, read_words(settings.add_words, "--add-words"))
         return base.float()
+
+    def keep(self, settings: TrainSettings, loss: nn.Module) -> None:
+        """Write a copy of the base model: a run goes on without what it began with."""
+        from tsdae_kit.training.models import write_model
+
+        guidance, kept = cast(Any, loss).guidance, settings.output / BASE
+        if guidance and guidance.base and not kept.is_dir():
+            write_model(guidance.base, kept)
 
     def _make_encoder(self, settings: TrainSettings, data: PreparedCorpus) -> SentenceTransformer:
         from tsdae_kit.text.words import SPACELESS

@@ -13,6 +13,8 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from tsdae_kit.denoising.shares import mean_over_all, rows_of_all
+
 TEMPERATURE = 0.05  # SimCSE's (Gao, Yao and Chen 2021, arXiv 2104.08821)
 
 
@@ -36,7 +38,7 @@ class Guidance:
         self.base = base.eval().requires_grad_(False) if base else None
 
     def __call__(self, encoder: SentenceTransformer, noisy: Tensor, clean: dict[str, Tensor]) -> Tensor:
-        """Return the weighted sum, a number.
+        """Return the weighted sum, a number; with several processes, this one's share of the mean over all rows.
 
         Args:
             encoder: What is trained.
@@ -44,11 +46,13 @@ class Guidance:
             clean: The features of the clean ones.
         """
         wanted = _embed(self.base or encoder, clean)
-        similar = normalize(noisy.float(), dim=1) @ wanted.T / TEMPERATURE
-        total = self.contrast * cross_entropy(similar, torch.arange(len(noisy), device=noisy.device))
+        others, first = rows_of_all(wanted)  # the batch is that of all processes
+        similar = normalize(noisy.float(), dim=1) @ others.T / TEMPERATURE
+        places = torch.arange(first, first + len(noisy), device=noisy.device)
+        total = self.contrast * cross_entropy(similar, places, reduction="sum")
         if self.anchor:
-            total = total + self.anchor * (1 - (_embed(encoder, clean) * wanted).sum(dim=1)).mean()
-        return total
+            total = total + self.anchor * (1 - (_embed(encoder, clean) * wanted).sum(dim=1)).sum()
+        return total / mean_over_all(len(noisy), noisy.device)
 
 
 def _embed(model: SentenceTransformer, features: dict[str, Tensor]) -> Tensor:

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncoderLoss
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tsdae_kit.denoising.cross_entropy import SharedGradient, mean_cross_entropy
 from tsdae_kit.denoising.decoder import CrossAttentionDecoder, has_cross_attention
 from tsdae_kit.denoising.guidance import Guidance
 from tsdae_kit.denoising.prefix import PrefixDecoder
+from tsdae_kit.denoising.shares import mean_over_all
 from tsdae_kit.errors import KitError
 from tsdae_kit.settings import DecoderKind
 
@@ -34,6 +34,7 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
     Attributes:
         encoder: The sentence encoder, the only thing kept after training.
         decoder: What rebuilds the sentence; with ``tied`` it shares the encoder's weights.
+        guidance: What else the encoder learns by, once it learns.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
         self.tokenizer_encoder = self.tokenizer_decoder = model.tokenizer
         self.need_retokenization = False
         self.tied = tied
-        self._guidance = guidance
+        self.guidance = guidance
         self._beside = [beside] if beside else []  # in a list: its weights are the encoder's
         self.decoder: Any = _make_decoder(transformer, model.get_embedding_dimension() or 0, tied, decoder)
 
@@ -85,19 +86,12 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
             embedding = self.encoder(source)["sentence_embedding"]  # (batch, hidden)
             states, wanted = self.decoder(embedding, target["input_ids"], target["attention_mask"])
             beside = [loss(others, None) for loss in self._beside if others]
-            if self._guidance and self.training and embedding.requires_grad:  # not where the decoder learns alone
-                beside.append(self._guidance(self.encoder, embedding, target))
+            if self.guidance and self.training and embedding.requires_grad:  # not where the decoder learns alone
+                beside.append(self.guidance(self.encoder, embedding, target))
         # All look-ups come before the head: see SharedGradient.
-        value = mean_cross_entropy(states, self.decoder.output, wanted, shared, self._count(wanted))
+        count = mean_over_all(len(wanted), wanted.device)
+        value = mean_cross_entropy(states, self.decoder.output, wanted, shared, count)
         return sum(beside, start=value)
-
-    def _count(self, wanted: Tensor) -> float:
-        """Return what to divide by: the mean over processes is then the mean over the tokens of them all."""
-        if not (torch.is_grad_enabled() and distributed.is_initialized() and distributed.get_world_size() > 1):
-            return len(wanted)
-        tokens = torch.tensor(float(len(wanted)), device=wanted.device)
-        distributed.all_reduce(tokens)
-        return tokens.item() / distributed.get_world_size()
 
     def own_parameters(self) -> dict[str, nn.Parameter]:
         """Return the parameters that only the decoder has, by name: what training starts without."""

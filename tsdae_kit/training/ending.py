@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import show_duration, table
-from tsdae_kit.errors import KitError, NoGain
-from tsdae_kit.folders import new_folder, write_json
+from tsdae_kit.errors import NoGain
+from tsdae_kit.folders import write_json
 from tsdae_kit.pages.run import OUTCOME, PAGE, read_json, write_run_page
 from tsdae_kit.settings import SCRATCH, RunSettings
 from tsdae_kit.training.runs import FINAL, METRICS, RECORD, finish_run, read_record
@@ -58,21 +58,19 @@ def write_best(
 
 
 def _write_final(final: Path, encoder: SentenceTransformer, card: Callable[[Path], None]) -> None:
-    from safetensors import SafetensorError
     from yaml import YAMLError
 
     from tsdae_kit.training.adapters import merge_adapters
+    from tsdae_kit.training.models import write_model
+
+    def complete(folder: Path) -> None:
+        try:
+            card(folder)
+        except (ValueError, YAMLError) as error:  # the base model's own card may be anything
+            logger.warning("!!! The model's card does not say how it was adapted: %s.", str(error).splitlines()[0])
 
     merge_adapters(encoder)
-    try:
-        with new_folder(final) as folder:
-            encoder.save_pretrained(str(folder))
-            try:
-                card(folder)
-            except (ValueError, YAMLError) as error:  # the base model's own card may be anything
-                logger.warning("!!! The model's card does not say how it was adapted: %s.", str(error).splitlines()[0])
-    except (OSError, SafetensorError) as error:
-        raise KitError(f"{final} could not be written ({error}). Make room, then --resume writes it.") from error
+    write_model(encoder, final, complete)
 
 
 def show_scores(goals: Sequence[Goal], selection: Selection, best: int) -> None:

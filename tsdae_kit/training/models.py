@@ -6,7 +6,7 @@ import importlib.util
 import json
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import load_file_path
 
 from tsdae_kit.errors import KitError
+from tsdae_kit.folders import new_folder
 
 PACKAGED_MODEL = "all-MiniLM-L6-v2"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -176,3 +177,23 @@ def _check_kind(name: str, local_files_only: bool) -> None:
     kind = json.loads(Path(path).read_text(encoding="utf-8")).get("model_type") if path else None
     if kind not in (None, SentenceTransformer.__name__):
         raise KitError(f"The model {name!r} is a {kind}. Take one that makes one dense vector of a sentence.")
+
+
+def write_model(encoder: SentenceTransformer, path: Path, complete: Callable[[Path], None] | None = None) -> None:
+    """Write a model, whole or not at all.
+
+    Args:
+        encoder: The model.
+        path: Its folder.
+        complete: Gets the folder with the model and a card in it, before it has its name; without, no card is made.
+
+    Raises:
+        KitError: If it cannot be written.
+    """
+    try:
+        with new_folder(path) as folder:
+            encoder.save_pretrained(str(folder), create_model_card=complete is not None)
+            if complete:
+                complete(folder)
+    except (OSError, SafetensorError) as error:
+        raise KitError(f"{path} could not be written ({error}). Make room, then --resume writes it.") from error

@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -162,8 +162,8 @@ def _train(
         )
         record = processes.from_first(lambda: begin_run(settings, *facts))
         _log_to_file(run, stack)
-    _introduce(settings, run.settings, encoder)
-    stage.introduce(settings, data, loss, steps)
+    processes.from_first(lambda: stage.keep(settings, loss))
+    _introduce(settings, run.settings, encoder, lambda: stage.introduce(settings, data, loss, steps))
     evaluated = processes.from_first(lambda: trim_metrics(run.folder / METRICS, checkpoint))
     begin = step_of(checkpoint) if checkpoint else 0
     selection = Selection(goals, settings.batch_size, record["max_length"], settings.patience) if goals else None
@@ -294,7 +294,10 @@ def fill_in(settings: Settings, encoder: SentenceTransformer) -> Settings:
     return replace(settings, precision=precision, device=device, workers=workers)
 
 
-def _introduce(settings: RunSettings, asked: RunSettings, encoder: SentenceTransformer) -> None:
+def _introduce(
+    settings: RunSettings, asked: RunSettings, encoder: SentenceTransformer, more: Callable[[], None]
+) -> None:
     sources = ", ".join(map(str, settings.sources))
     logger.info("Training %s on %s on %s in %s.", settings.model, sources, encoder.device, settings.precision)
     logger.info("Settings that differ from the defaults: %s.", ", ".join(settings_differences(asked)) or "none")
+    more()

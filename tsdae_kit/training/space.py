@@ -26,6 +26,9 @@ def check_space(settings: RunSettings, encoder: SentenceTransformer, loss: nn.Mo
     parent = next(path for path in [settings.output, *settings.output.absolute().parents] if path.is_dir())
     free = shutil.disk_usage(parent).free
     final = 4 * count_weights(encoder)
+    guidance = getattr(loss, "guidance", None)
+    if guidance and guidance.base:
+        final *= 2  # the run keeps the base model too
     learning = count_weights(loss, encoder, learning=True)
     saved = learning if settings.lora_rank else count_weights(loss, encoder)
     one = 4 * (saved + 2 * learning)  # the weights and Adam's two moments, in float32
@@ -33,7 +36,7 @@ def check_space(settings: RunSettings, encoder: SentenceTransformer, loss: nn.Mo
     logger.info("A checkpoint takes about %s, the whole run %s; %s are free.", *map(show_bytes, (one, wanted, free)))
     if free < one + final:
         raise KitError(
-            f"{settings.output} needs {show_bytes(one + final)} at least for a checkpoint and the model, and "
+            f"{settings.output} needs {show_bytes(one + final)} at least for a checkpoint and the models, and "
             f"{show_bytes(free)} are free. Make room, or choose another --output."
         )
     if free < wanted:

@@ -84,6 +84,9 @@ class TrainingStage(ABC, Generic[Settings, Data]):
     ) -> SentenceTransformerTrainingArguments:
         """Return the library's training arguments."""
 
+    def keep(self, settings: Settings, loss: nn.Module) -> None:
+        """Write into the run's folder what it needs, beside its checkpoints, to go on."""
+
     @abstractmethod
     def describe(self, settings: Settings, data: Data, loss: nn.Module) -> dict[str, str]:
         """Return what card and report say of data and objective; of files their names without folders."""
