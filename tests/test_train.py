@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 from tests.tiny import assert_equal_to_the_bit, make_sentences
 from tsdae_kit import KitError, NoiseTransform, adapt, load_pairs, prepare_corpus
-from tsdae_kit.train import main
+from tsdae_kit.train import ANCHOR, CONTRAST, main
 
 SHORT: dict[str, Any] = {"batch_size": 16, "max_steps": 6, "save_steps": 3, "logging_steps": 2}
 
@@ -361,6 +361,24 @@ def test_an_anchor_keeps_the_clean_sentences_where_the_base_model_has_them(tiny_
         after = SentenceTransformer(f"run-{anchor}/final", device="cpu").encode(texts, convert_to_tensor=True)
         kept.append(float(torch.cosine_similarity(before, after).mean()))
     assert kept[1] > kept[0] + 0.01, kept
+
+
+def test_a_plain_language_model_is_not_held_where_it_is(tiny_model: Path, tiny_data: Path) -> None:
+    shutil.copytree(tiny_model, "plain", ignore=shutil.ignore_patterns("modules.json", "*Pooling*"))
+    for model, anchor in ((str(tiny_model), ANCHOR), ("plain", 0.0), (str(tiny_model), ANCHOR)):
+        adapt(model=model, data=tiny_data, device="cpu", max_steps=2, batch_size=8, output="run", overwrite=True)
+        settings = json.loads(Path("run/run.json").read_text())["settings"]
+        assert (settings["contrast"], settings["anchor"], Path("run/base").is_dir()) == (CONTRAST, anchor, anchor > 0)
+
+
+def test_a_run_that_overwrites_another_is_held_at_its_own_base_model(tiny_model: Path, tiny_data: Path) -> None:
+    other = shutil.copytree(tiny_model, Path("other"))
+    weights = load_file(other / "model.safetensors")
+    save_file({name: 2 * tensor for name, tensor in weights.items()}, other / "model.safetensors", {"format": "pt"})
+    for model in (tiny_model, other):
+        adapt(model=str(model), data=tiny_data, device="cpu", max_steps=2, batch_size=8, output="run", overwrite=True)
+        kept = load_file("run/base/model.safetensors")
+        torch.testing.assert_close(kept, load_file(model / "model.safetensors"))
 
 
 def test_what_needs_a_base_model_is_refused_from_scratch(tiny_data: Path) -> None:

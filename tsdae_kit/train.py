@@ -96,7 +96,7 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         from tsdae_kit.training.vocabulary import add_words
 
         kept = settings.output / BASE
-        if kept.is_dir():
+        if kept.is_dir() and not settings.overwrite:
             return load_encoder(str(kept), device, settings.trust_remote_code)
         base = super().load_encoder(settings, data, device)
         if settings.add_words:
@@ -146,10 +146,8 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
 
         beside = make_objective(NEEDS_DISTINCT, encoder, 0, 0) if data.beside else None
         contrast, anchor = _guidance_weights(settings)
-        guidance = None
-        if contrast or anchor:  # by the base model: the encoder may be a checkpoint's by now
-            base = None if settings.model == SCRATCH else self._load_base(settings, data, encoder.device)
-            guidance = Guidance(contrast, anchor, base)
+        base = self._load_base(settings, data, encoder.device) if anchor else None  # the encoder may be a checkpoint's
+        guidance = Guidance(contrast, anchor, base) if contrast or anchor else None
         loss = TSDAELoss(encoder, decoder=settings.decoder, beside=beside, guidance=guidance)
         first = data.train[:PROBED]
         probe_signal(loss, encoder, first["noisy"], first["clean"])
@@ -285,11 +283,13 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
 
 
 def _guidance_weights(settings: TrainSettings) -> tuple[float, float]:
-    """Return the weights of the contrast and the anchor, filled in."""
+    """Return the weights of the contrast and the anchor, filled in; only what is finished is worth being kept."""
+    from tsdae_kit.training.models import is_finished
+
     contrast = CONTRAST if settings.contrast is None else settings.contrast
-    if settings.model == SCRATCH:
-        return contrast, 0.0
-    return contrast, ANCHOR if settings.anchor is None else settings.anchor
+    if settings.anchor is not None:
+        return contrast, settings.anchor
+    return contrast, ANCHOR if settings.model != SCRATCH and is_finished(settings.model) else 0.0
 
 
 main = make_main(

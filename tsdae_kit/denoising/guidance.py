@@ -22,8 +22,8 @@ class Guidance:
     """Two terms beside the reconstruction, by the embeddings of the clean sentences.
 
     The contrast asks that a noisy sentence be nearer to its clean one than to the batch's others (as DenoSent, arXiv
-    2401.13621, has it beside a reconstruction), with the clean ones where the base model has them; the anchor that a
-    clean sentence stay there. Without a base model the clean ones are where the encoder itself has them.
+    2401.13621, has it beside a reconstruction); the anchor that a clean sentence stay where the base model has it. With
+    a base model, the contrast is with the clean sentences where that has them too; without, where the encoder does.
     """
 
     def __init__(self, contrast: float, anchor: float = 0.0, base: SentenceTransformer | None = None) -> None:
@@ -32,7 +32,7 @@ class Guidance:
         Args:
             contrast: Weight of the in-batch cross-entropy, in nats.
             anchor: Weight of 1 - cosine; only with a base model.
-            base: The model the run began with, if it was one; it is not to be trained elsewhere.
+            base: The model the run began with, not to be trained elsewhere.
         """
         self.contrast, self.anchor = contrast, anchor
         self.base = base.eval().requires_grad_(False) if base else None

@@ -179,6 +179,12 @@ def _check_kind(name: str, local_files_only: bool) -> None:
         raise KitError(f"The model {name!r} is a {kind}. Take one that makes one dense vector of a sentence.")
 
 
+def is_finished(name: str) -> bool:
+    """Return whether a model that was loaded is one of sentences already, and no plain language model."""
+    packaged = name.rpartition("/")[2] == PACKAGED_MODEL
+    return packaged or load_file_path(name, "modules.json", local_files_only=True) is not None
+
+
 def write_model(encoder: SentenceTransformer, path: Path, complete: Callable[[Path], None] | None = None) -> None:
     """Write a model, whole or not at all.
 
