@@ -209,6 +209,7 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
             "corpus": f"{data.size:,} sentences to train on, {data.held_out_size:,} held out, {dropped:,} dropped",
             "noise": f"{noise.kinds}; deletion ratio {noise.deletion_ratio}; words: {noise.words}",
             "decoder": type(decoder).__name__,
+            "beside the reconstruction": f"contrast {settings.contrast:g}, anchor {settings.anchor:g}",
         }
         if data.beside:
             about["labelled pairs beside it"] = f"{data.beside.size:,}"
@@ -233,6 +234,9 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
             f"{data.size:,}", f"{data.held_out_size:,}", f"{steps:,}",
             sentences_per_step(settings), settings.decoder_warmup_steps,
         )  # fmt: skip
+        if settings.contrast or settings.anchor:
+            logger.info("Once the encoder learns, its loss holds %g times a contrast and %g times an anchor too.",
+                        settings.contrast, settings.anchor)  # fmt: skip
         if data.beside:
             logger.info("Beside each sentence, one of %s labelled pairs of %s.", f"{data.beside.size:,}",
                         data.beside.files[0].path)  # fmt: skip
