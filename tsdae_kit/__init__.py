@@ -2,10 +2,10 @@
 
 Each stage is one function: :func:`prepare_corpus`, :func:`adapt`, :func:`fine_tune`,
 :func:`score_models`, :func:`export_model`; :func:`write_report` and :func:`inspect_run` show what a run
-did. The pieces are public too: :class:`Noise` and :class:`NoiseTransform`, :class:`TSDAELoss` and
-:func:`probe_signal`, :class:`LengthGroupedBatchSampler`, :class:`DecoderWarmup` and
-:class:`ResumableTrainer` work with the library's own classes around them. Names are imported when they
-are first used, so that ``import tsdae_kit`` costs nothing.
+did. The pieces are public too: :class:`Noise` and :class:`NoiseTransform`, :class:`TSDAELoss`,
+:class:`Guidance` and :func:`probe_signal`, :class:`LengthGroupedBatchSampler`, :class:`DecoderWarmup`
+and :class:`ResumableTrainer` work with the library's own classes around them. Names are imported when
+they are first used, so that ``import tsdae_kit`` costs nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tsdae_kit.denoising.guidance import Guidance
     from tsdae_kit.denoising.loss import TSDAELoss
     from tsdae_kit.denoising.probe import probe_signal
     from tsdae_kit.errors import KitError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "DecoderWarmup": "training.warmup",
+    "Guidance": "denoising.guidance",
     "Inspection": "inspect",
     "KitError": "errors",
     "LengthGroupedBatchSampler": "training.batches",
@@ -52,6 +54,7 @@ _HOMES = {
 }
 __all__ = [
     "DecoderWarmup",
+    "Guidance",
     "Inspection",
     "KitError",
     "LengthGroupedBatchSampler",
