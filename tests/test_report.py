@@ -18,7 +18,7 @@ from tests.test_prepare import Page
 from tests.tiny import SHORT, make_sentences
 from tsdae_kit import KitError, adapt, fine_tune, load_pairs, score_models, write_report
 from tsdae_kit.errors import RunStopped
-from tsdae_kit.pages.run import show_scores
+from tsdae_kit.pages.run import make_score_table
 from tsdae_kit.pages.verdict import explain
 from tsdae_kit.training import outcome
 
@@ -169,8 +169,8 @@ def test_a_run_that_is_not_finished_has_a_page_too(run: Path) -> None:
 
 
 def test_a_model_beside_which_there_is_none_is_no_reference() -> None:
-    assert "reference" in show_scores([BASE, row("t", "better")])
-    assert "reference" not in show_scores([BASE])
+    assert "reference" in make_score_table([BASE, row("t", "better")])
+    assert "reference" not in make_score_table([BASE])
 
 
 def test_scores_of_an_earlier_model_do_not_make_the_verdict(run: Path, tiny_model: Path) -> None:

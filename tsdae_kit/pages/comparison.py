@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from tsdae_kit.pages.html import make_page, make_section, make_table
-from tsdae_kit.pages.run import RunFiles, draw_curve_charts, show_scores, show_value
+from tsdae_kit.pages.run import RunFiles, draw_curve_charts, make_score_table, show_value
 
 _FIGURES = {
     "training loss": "loss", "held-out loss": "eval_loss", "perplexity a word": "eval_perplexity",
@@ -34,7 +34,7 @@ def draw_comparison(runs: Mapping[str, RunFiles]) -> str:
     scored = [
         f"<h3>{escape(name)}</h3>{shown}"
         for name, run in runs.items()
-        if (shown := show_scores(run.scores) or show_scores(run.outcome.get("scores", []), chosen=True))
+        if (shown := make_score_table(run.scores) or make_score_table(run.outcome.get("scores", []), chosen=True))
     ]
     return make_page(
         f"{len(runs)} runs",

@@ -125,7 +125,9 @@ def draw_run(run: RunFiles) -> str:
         f"{settings['model']} to {run.folder / 'final'}",
         make_note(f"Begun {run.record.get('started', 'at an unknown time')}{finished}."),
         f'<div class="verdict {kind}">{verdict}</div>',
-        make_section("Before and after", show_scores(run.scores), show_scores(outcome.get("scores", []), chosen=True)),
+        make_section(
+            "Before and after", make_score_table(run.scores), make_score_table(outcome.get("scores", []), chosen=True)
+        ),
         make_section("Curves", draw_curve_charts({"": run}, settings.get("decoder_warmup_steps"))),
         make_section("Data", make_table(about.items(), css="facts") if about else ""),
         make_section("Nearest neighbours", _show_neighbours(outcome)),
@@ -163,7 +165,7 @@ def _draw(runs: Mapping[str, RunFiles], name: str, metrics: Mapping[str, str], m
     return draw_curves(name, curves, mark)
 
 
-def show_scores(rows: Sequence[Mapping[str, Any]], chosen: bool = False) -> str:
+def make_score_table(rows: Sequence[Mapping[str, Any]], chosen: bool = False) -> str:
     """Return a table of the main metrics, a row for each task and model."""
     if not rows:
         return ""
