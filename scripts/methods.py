@@ -41,13 +41,13 @@ class Field:
 
     Attributes:
         prepared: What ``prepare`` made of the corpus.
-        corpus: The text itself.
+        mined: Some of the text, where negatives are looked for.
         pairs: Labelled pairs for stage two, if there are any.
         steps: In which the encoder learns.
     """
 
     prepared: Path
-    corpus: Path
+    mined: Path
     pairs: Path | None
     steps: int
 
@@ -147,7 +147,7 @@ def stage_two(model: str, field: Field, seed: int, output: Path) -> str:
     """``tsdae_kit.finetune`` on the field's positive pairs, each with a negative from its text."""
     final = fine_tune(
         files=(str(field.pairs),), model=model, output=output, seed=seed, loss="multiple-negatives",
-        mine_negatives=field.corpus, learning_rate=1e-5, max_length=LENGTH, max_steps=field.steps, resume=True,
+        mine_negatives=field.mined, learning_rate=1e-5, max_length=LENGTH, max_steps=field.steps, resume=True,
         save_steps=field.steps,
     )  # fmt: skip
     return str(final)
