@@ -6,8 +6,8 @@
 
 A model is scored on its field's test data (Ask Ubuntu's with some 5,000 documents) and on STS-B, the control. Its
 scores, on all items and on 2,000 resamples of them, are kept in ``runs/compare``, so that a command that was broken off
-goes on where it was; ``--table`` only prints. A cell is the mean of the seeds' differences from the first row (among rivals
-the base model, else stage two alone), with its 95 % interval under resampling; ``results/`` gets all scores
+goes on where it was; ``--table`` only prints. A cell is the mean of the seeds' differences from the first row (among
+rivals the base model, else stage two alone), with its 95 % interval under resampling; ``results/`` gets all scores
 (``EXPERIMENT.json``). Stage two's negatives are mined from 10,000 of the field's sentences.
 """
 
