@@ -4,7 +4,8 @@
     python -m scripts.compare stages ../shared/datasets     # stage two with and without stage one before it
     python -m scripts.compare scratch ../shared/datasets    # the same for a small new model
 
-A model is scored on its field's test data (Ask Ubuntu's with some 5,000 documents) and on STS-B, the control. Its
+A model is scored on its field's test data (Ask Ubuntu's with some 5,000 documents), on STS-B, the control, and on the
+test without labels (held-out noisy sentences find their clean ones), whose rank correlations stand below the table. Its
 scores, on all items and on 2,000 resamples of them, are kept in ``runs/compare``, so that a command that was broken off
 goes on where it was; ``--table`` only prints. A cell is the mean of the seeds' differences from the first row (among
 rivals the base model, else stage two alone), with its 95 % interval under resampling; ``results/`` gets all scores
@@ -30,12 +31,15 @@ from tsdae_kit import prepare_corpus
 from tsdae_kit.console import quiet_frameworks
 from tsdae_kit.evaluation.bootstrap import Difference, average, resample
 from tsdae_kit.evaluation.data import read_tasks
-from tsdae_kit.evaluation.samples import score
+from tsdae_kit.evaluation.samples import Spearman, score
 from tsdae_kit.evaluation.scoring import Embeddings, score_task
 from tsdae_kit.evaluation.tasks import Retrieval, Task
+from tsdae_kit.evaluation.unlabelled import make_proxies
 from tsdae_kit.training.models import choose_device, load_encoder
 
 CONTROL, DOCS, MINED = "stsb", 5000, 10_000  # documents beside the relevant ones; sentences mined for negatives
+BASE, MEAN, PROXY = "base", "mean", "noisy to clean"  # names of a row and of columns, as `make_proxies` has the last
+LAST = (CONTROL, MEAN, PROXY)
 FIELDS = {  # corpus: what is reported
     "askubuntu": ("askubuntu",),
     "twitter": ("twitter",),
@@ -106,7 +110,10 @@ class Lab:
 
     def measure(self, field: str, seed: int, row: str, methods: Sequence[Method]) -> None:
         """Train with the methods in turn, each from the model before it, and keep the last one's scores."""
-        if self.path(field, seed, row).exists():
+        tasks = [*read_reported(self.options.data, field), *make_proxies(self.field(field).prepared)]
+        kept = read_scores(self.path(field, seed, row))
+        missing = [task for task in tasks if task.name not in kept]
+        if not missing:
             return
         model = self.options.model
         for i, method in enumerate(methods):
@@ -120,14 +127,20 @@ class Lab:
                 for checkpoint in folder.glob("checkpoint-*"):
                     shutil.rmtree(checkpoint)
             model = str(done)
-        keep_scores(load_encoder(model, choose_device(None)), read_reported(self.options.data, field),
-                    self.path(field, seed, row))  # fmt: skip
+        keep_scores(load_encoder(model, choose_device(None)), missing, kept, self.path(field, seed, row))
 
 
-def keep_scores(encoder: SentenceTransformer, tasks: Sequence[Task], path: Path) -> None:
-    """Write the main metric of each task, then its resamples."""
+Scores = dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]
+
+
+def read_scores(path: Path) -> Scores:
+    """Return by task its score, then those of its resamples; nothing if there is no such file."""
+    return dict(np.load(path)) if path.exists() else {}
+
+
+def keep_scores(encoder: SentenceTransformer, tasks: Sequence[Task], kept: Scores, path: Path) -> None:
+    """Write what was kept, and the main metric of each task with its resamples."""
     embed = Embeddings(encoder, "the model", 64)
-    kept = {}
     for task in tasks:
         sample = score_task(task, embed)[task.metrics[0]]
         kept[task.name] = np.concatenate([[score(sample)], resample(sample, task.name)])
@@ -137,59 +150,78 @@ def keep_scores(encoder: SentenceTransformer, tasks: Sequence[Task], path: Path)
     path.with_suffix(".part").rename(path)
 
 
-def differences(lab: Lab, field: str, row: str, reference: str, seeds: Sequence[int]) -> dict[str, list[Difference]]:
-    """Return by task the seeds' differences between two rows, of those that both have."""
-    found: dict[str, list[Difference]] = {}
-    for seed in seeds:
-        both = [lab.path(field, 0 if name == "base" else seed, name) for name in (row, reference)]
-        if all(path.exists() for path in both):
-            own, others = (np.load(path) for path in both)
-            for task in own.files:
-                change = own[task] - others[task]
-                found.setdefault(task, []).append(Difference(float(change[0]), change[1:]))
-    return found
+def gather(
+    lab: Lab, rows: Sequence[str], fields: Sequence[str], seeds: Sequence[int]
+) -> dict[tuple[str, str, int], Scores]:
+    """Return the scores that there are of each row, field and seed; the base model's for all seeds."""
+    found = {
+        (row, field, seed): read_scores(lab.path(field, 0 if row == BASE else seed, row))
+        for row in rows
+        for field in fields
+        for seed in seeds
+    }
+    return {key: scores for key, scores in found.items() if scores}
 
 
 def print_table(lab: Lab, rows: Sequence[str], fields: Sequence[str], seeds: Sequence[int]) -> None:
-    """Print the differences from the first row, and write all scores."""
-    reference, scores = rows[0], {}
-    cells: dict[str, dict[str, str]] = {row: {} for row in rows}
+    """Print each row's differences from the first, and write all scores."""
+    scores, reference = gather(lab, rows, fields, seeds), rows[0]
+    names: dict[str, str] = {}
+    columns: dict[str, dict[str, str]] = {}
     for row in rows:
-        means: list[Difference] = []
-        controls: list[Difference] = []
+        pooled: dict[str, list[Difference]] = {}
+        have = len(seeds)
         for field in fields:
-            of_row = 0 if row == "base" else None
-            for seed in seeds:
-                path = lab.path(field, seed if of_row is None else 0, row)
-                if path.exists():
-                    scores[f"{row}, {field}, seed {seed}"] = {
-                        task: round(float(values[0]), 2) for task, values in np.load(path).items()
-                    }
-            for task, found in differences(lab, field, row, reference, seeds).items():
-                if row == reference:
-                    first = [s[task] for name, s in scores.items() if name.startswith(f"{row}, {field}, ")]
-                    cells[row][task] = f"{np.mean(first):.1f}"
-                    continue
-                mean = average(found)
-                (controls if task.startswith(CONTROL) else means).append(mean)
-                cells[row][task] = _show(mean, len(found), len(seeds))
-        if means:
-            cells[row]["mean"] = _show(average(means), 1, 1)
-            cells[row][f"{CONTROL} pairs"] = _show(average(controls), 1, 1)
-    tasks = [task for task in dict.fromkeys(t for row in cells.values() for t in row) if task != "mean"]
-    tasks = [*sorted(tasks, key=lambda task: task.startswith(CONTROL)), "mean"]
-    print("| | " + " | ".join(tasks) + " |\n" + "|---" * (len(tasks) + 1) + "|")
-    for row, values in cells.items():
-        print(f"| {row} | " + " | ".join(values.get(task, "") for task in tasks) + " |")
-    report = {"seeds": list(seeds), "steps": lab.options.steps, "scores": scores}
+            both = [
+                (scores[row, field, seed], scores[reference, field, seed])
+                for seed in seeds
+                if {(row, field, seed), (reference, field, seed)} <= scores.keys()
+            ]
+            have = min(have, len(both))
+            for task in both[0][0] if both else ():
+                changes = [own[task] - (row != reference) * first[task] for own, first in both]
+                seen = average([Difference(float(change[0]), change[1:]) for change in changes])
+                for column in _columns_of(task):
+                    pooled.setdefault(column, []).append(seen)
+        names[row] = row if have == len(seeds) else f"{row} ({have} of {len(seeds)} seeds)"
+        for column, found in pooled.items():
+            mean = average(found)
+            columns.setdefault(column, {})[row] = f"{mean.value:.1f}" if row == reference else _show(mean)
+    order = sorted(columns, key=lambda column: LAST.index(column) if column in LAST else -1)
+    print("| | " + " | ".join(order) + " |\n" + "|---" * (len(order) + 1) + "|")
+    for row in rows:
+        print(f"| {names[row]} | " + " | ".join(columns[column].get(row, "") for column in order) + " |")
+    for field in fields:
+        once = [found for (row, of, seed), found in scores.items() if of == field and (row != BASE or seed == seeds[0])]
+        print_correlations(field, once)
+    kept = {
+        ", ".join(map(str, key)): {task: round(float(values[0]), 2) for task, values in found.items()}
+        for key, found in scores.items()
+    }
+    report = {"seeds": list(seeds), "steps": lab.options.steps, "scores": kept}
     (lab.options.results / f"{lab.options.experiment}.json").write_text(json.dumps(report, indent=1) + "\n")
 
 
-def _show(difference: Difference, have: int, wanted: int) -> str:
+def print_correlations(field: str, models: Sequence[Scores]) -> None:
+    """Print how well a field's test without labels ranks the models, beside each with labels."""
+    for task in models[0] if models else ():
+        proxies = [[float(scores[name][0]) for name in scores if PROXY in name][:1] for scores in models]
+        known = [(proxy[0], float(scores[task][0])) for proxy, scores in zip(proxies, models, strict=True) if proxy]
+        if MEAN in _columns_of(task) and len(known) > 2:
+            ranks = score(Spearman(*(np.array(values) for values in zip(*known, strict=True)))) / 100
+            print(f"{task}: rank correlation with {field} {PROXY} {ranks:+.2f}, {len(known)} models")
+
+
+def _columns_of(task: str) -> tuple[str, ...]:
+    if PROXY in task:
+        return (PROXY,)
+    return (CONTROL,) if task.startswith(CONTROL) else (task, MEAN)
+
+
+def _show(difference: Difference) -> str:
     low, high = difference.interval
-    seeds = "" if have == wanted else f", {have} of {wanted} seeds"
     mark = "**" if low > 0 or high < 0 else ""
-    return f"{mark}{difference.value:+.1f}{mark} ({low:+.1f} to {high:+.1f}{seeds})"
+    return f"{mark}{difference.value:+.1f}{mark} ({low:+.1f} to {high:+.1f})"
 
 
 def main() -> None:
@@ -208,7 +240,7 @@ def main() -> None:
     fields, rows = EXPERIMENTS[options.experiment]
     fields = tuple(options.fields or fields)
     lab = Lab(options)
-    base = [] if options.experiment == "scratch" else ["base"]
+    base = [] if options.experiment == "scratch" else [BASE]
     if not options.table:
         with quiet_frameworks():
             for name in base:

@@ -70,16 +70,18 @@ def test_a_comparison_trains_what_it_compares_and_prints_it_again_without_traini
     given = (experiment, collections, "--model", tiny_model, "--fields", "askubuntu", "--seeds", 1, "--steps", 4,
              "--work", "work", "--results", "out")  # fmt: skip
     run_script(monkeypatch, compare.main, *given)
-    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
-    assert printed[0] == "| | askubuntu retrieval | stsb pairs | mean |"
-    assert len(printed) == 2 + rows
-    assert all(line.count(" to ") == 3 for line in printed[3:])
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("|", "askubuntu retrieval:"))]
+    assert printed[0] == "| | askubuntu retrieval | stsb | mean | noisy to clean |"
+    assert len(printed) == 3 + rows
+    assert all(line.count(" to ") == 4 for line in printed[3:-1])
+    assert printed[-1].endswith(f", {rows} models")
     scores = json.loads(Path(f"out/{experiment}.json").read_text())["scores"]
     assert len(scores) == rows
     assert len({json.dumps(row) for row in scores.values()}) > 1
     monkeypatch.setattr(compare.Lab, "measure", None)
     run_script(monkeypatch, compare.main, *given, "--table")
-    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")] == printed
+    again = capsys.readouterr().out.splitlines()
+    assert [line for line in again if line.startswith(("|", "askubuntu retrieval:"))] == printed
 
 
 def test_the_search_scores_the_base_model_and_each_mark_of_a_recipe(
