@@ -103,18 +103,22 @@ def masked(model: str, field: Field, seed: int, output: Path) -> str:
 
 def simcse(model: str, field: Field, seed: int, output: Path) -> str:
     """Each sentence beside itself, under another dropout, against the batch's others; temperature 0.05."""
-    encoder = _load(model, seed)
-    pairs = load_pairs(field.prepared).train
-    data = pairs.with_transform(lambda rows: {"one": rows["clean"], "other": rows["clean"]})
-    _train(encoder, data, MultipleNegativesRankingLoss(encoder), _arguments(field, seed))
-    return _save(encoder, model, output)
+    data = load_pairs(field.prepared).train.with_transform(lambda rows: {"one": rows["clean"], "other": rows["clean"]})
+    return _contrast(model, field, seed, output, data)
 
 
 def deletion_contrast(model: str, field: Field, seed: int, output: Path) -> str:
     """Each noisy sentence beside its clean one, against the batch's others; temperature 0.05."""
-    encoder = _load(model, seed)
+    return _contrast(model, field, seed, output, _noisy(field))
+
+
+def _noisy(field: Field) -> Dataset:
     pairs = load_pairs(field.prepared)
-    data = pairs.train.with_transform(NoiseTransform(pairs.noise))
+    return pairs.train.with_transform(NoiseTransform(pairs.noise))
+
+
+def _contrast(model: str, field: Field, seed: int, output: Path, data: Dataset) -> str:
+    encoder = _load(model, seed)
     _train(encoder, data, MultipleNegativesRankingLoss(encoder), _arguments(field, seed))
     return _save(encoder, model, output)
 
@@ -122,11 +126,9 @@ def deletion_contrast(model: str, field: Field, seed: int, output: Path) -> str:
 def library(model: str, field: Field, seed: int, output: Path) -> str:
     """The library's TSDAE, as its example has it, but for the noise, which deletes what it should."""
     encoder = _load(model, seed)
-    pairs = load_pairs(field.prepared)
-    data = pairs.train.with_transform(NoiseTransform(pairs.noise))
     schedule = {"learning_rate": 3e-5, "lr_scheduler_type": "linear", "warmup_steps": 0.1}
     loss = DenoisingAutoEncoderLoss(encoder, tie_encoder_decoder=True)
-    _train(encoder, data, loss, _arguments(field, seed, **schedule))
+    _train(encoder, _noisy(field), loss, _arguments(field, seed, **schedule))
     return _save(encoder, model, output)
 
 
