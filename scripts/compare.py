@@ -26,7 +26,7 @@ from typing import Any, cast
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from scripts.methods import RIVALS, Field, Method, from_scratch, stage_one, stage_two, untrained
+from scripts.methods import RIVALS, Field, Method, from_scratch, pairs_alone, stage_one, stage_two, untrained
 from tsdae_kit import prepare_corpus
 from tsdae_kit.console import quiet_frameworks
 from tsdae_kit.evaluation.bootstrap import Difference, average, resample
@@ -57,8 +57,8 @@ EXPERIMENTS: dict[str, tuple[tuple[str, ...], dict[str, Sequence[Method]]]] = {
     ),
     "scratch": (
         ("medquad",),
-        {"stage two": [untrained, stage_two], "stage one": [from_scratch],
-         "stage one, then two": [from_scratch, stage_two]},
+        {"stage two": [untrained, pairs_alone], "untrained": [untrained], "stage one": [from_scratch],
+         "stage one, then two": [from_scratch, pairs_alone]},
     ),
 }  # fmt: skip
 

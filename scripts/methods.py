@@ -31,8 +31,8 @@ from tsdae_kit.train import Adaptation
 from tsdae_kit.training.models import choose_device, load_encoder
 
 BATCH, LENGTH, RATE = 32, 32, 2e-5
-SIZE: ScratchSize = "mini"
-SCRATCH_STEPS = 3000
+SIZE: ScratchSize = "tiny"
+SCRATCH_STEPS, SCRATCH_RATE = 4000, 1e-3
 
 
 @dataclass(frozen=True)
@@ -147,11 +147,20 @@ def rebuilding(model: str, field: Field, seed: int, output: Path) -> str:
 
 def stage_two(model: str, field: Field, seed: int, output: Path) -> str:
     """``tsdae_kit.finetune`` on the field's positive pairs, each with a negative from its text."""
-    final = fine_tune(
-        files=(str(field.pairs),), model=model, output=output, seed=seed, loss="multiple-negatives",
-        mine_negatives=field.mined, learning_rate=1e-5, max_length=LENGTH, max_steps=field.steps, resume=True,
-        save_steps=field.steps,
+    return _on_pairs(
+        model, field, seed, output, mine_negatives=field.mined, learning_rate=1e-5, max_steps=field.steps,
+        max_length=LENGTH,
     )  # fmt: skip
+
+
+def pairs_alone(model: str, field: Field, seed: int, output: Path) -> str:
+    """``tsdae_kit.finetune`` on the field's positive pairs, three passes, as a new model needs them."""
+    return _on_pairs(model, field, seed, output, learning_rate=3e-4, epochs=3, max_length=2 * LENGTH)
+
+
+def _on_pairs(model: str, field: Field, seed: int, output: Path, **own: Any) -> str:
+    pairs = (str(field.pairs),)
+    final = fine_tune(files=pairs, model=model, output=output, seed=seed, loss="multiple-negatives", resume=True, **own)
     return str(final)
 
 
@@ -179,6 +188,6 @@ def from_scratch(model: str, field: Field, seed: int, output: Path) -> str:
     return str(
         adapt(
             data=field.prepared, model=SCRATCH, scratch_size=SIZE, output=output, seed=seed, max_length=LENGTH,
-            max_steps=SCRATCH_STEPS, save_steps=SCRATCH_STEPS, resume=True,
+            max_steps=SCRATCH_STEPS, decoder_learning_rate=SCRATCH_RATE, resume=True,
         )
     )  # fmt: skip
