@@ -26,7 +26,17 @@ from typing import Any, cast
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from scripts.methods import RIVALS, Field, Method, from_scratch, pairs_alone, stage_one, stage_two, untrained
+from scripts.methods import (
+    RIVALS,
+    Field,
+    Method,
+    from_scratch,
+    pairs_after,
+    pairs_alone,
+    stage_one,
+    stage_two,
+    untrained,
+)
 from tsdae_kit import prepare_corpus
 from tsdae_kit.console import quiet_frameworks
 from tsdae_kit.evaluation.bootstrap import Difference, average, resample
@@ -58,7 +68,7 @@ EXPERIMENTS: dict[str, tuple[tuple[str, ...], dict[str, Sequence[Method]]]] = {
     "scratch": (
         ("medquad",),
         {"stage two": [untrained, pairs_alone], "untrained": [untrained], "stage one": [from_scratch],
-         "stage one, then two": [from_scratch, pairs_alone]},
+         "stage one, then two": [from_scratch, pairs_after]},
     ),
 }  # fmt: skip
 

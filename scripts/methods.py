@@ -32,7 +32,7 @@ from tsdae_kit.training.models import choose_device, load_encoder
 
 BATCH, LENGTH, RATE = 32, 32, 2e-5
 SIZE: ScratchSize = "tiny"
-SCRATCH_STEPS, SCRATCH_RATE = 4000, 1e-3
+SCRATCH_RATE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -154,8 +154,13 @@ def stage_two(model: str, field: Field, seed: int, output: Path) -> str:
 
 
 def pairs_alone(model: str, field: Field, seed: int, output: Path) -> str:
-    """``tsdae_kit.finetune`` on the field's positive pairs, three passes, as a new model needs them."""
+    """``tsdae_kit.finetune`` of a new model on the field's positive pairs, three passes."""
     return _on_pairs(model, field, seed, output, learning_rate=3e-4, epochs=3, max_length=2 * LENGTH)
+
+
+def pairs_after(model: str, field: Field, seed: int, output: Path) -> str:
+    """The same at a third of the rate, for one that has something to lose; both chosen on mqp's train and dev pairs."""
+    return _on_pairs(model, field, seed, output, learning_rate=1e-4, epochs=3, max_length=2 * LENGTH)
 
 
 def _on_pairs(model: str, field: Field, seed: int, output: Path, **own: Any) -> str:
@@ -184,10 +189,10 @@ def untrained(model: str, field: Field, seed: int, output: Path) -> str:
 
 
 def from_scratch(model: str, field: Field, seed: int, output: Path) -> str:
-    """``tsdae_kit.train --model scratch``."""
+    """``tsdae_kit.train --model scratch``, one pass."""
     return str(
         adapt(
             data=field.prepared, model=SCRATCH, scratch_size=SIZE, output=output, seed=seed, max_length=LENGTH,
-            max_steps=SCRATCH_STEPS, decoder_learning_rate=SCRATCH_RATE, resume=True,
+            decoder_learning_rate=SCRATCH_RATE, trainer=("lr_scheduler_type=linear", "warmup_steps=0.05"), resume=True,
         )
     )  # fmt: skip
