@@ -39,6 +39,12 @@ def test_words_are_pieces_and_scripts_without_spaces_are_characters(
     assert (first, last) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
 
 
+def test_a_corpus_of_many_words_gives_no_more_than_8000_pieces() -> None:
+    words = ["".join("bcdfghklmn"[int(digit)] + "aeiou"[int(digit) % 5] for digit in str(i)) for i in range(20_000)]
+    texts = words * 2
+    assert len(make_tokenizer(lambda: texts, SINGLE)) == 8000
+
+
 def test_the_same_corpus_and_seed_give_the_same_encoder_and_another_seed_another() -> None:
     texts = [f"{text} {i * 7919 % 1000}" for i, text in enumerate(make_sentences(300))]  # with many ties
     first, again, other = (make_encoder(lambda: texts, "tiny", seed, SINGLE) for seed in (1, 1, 2))
