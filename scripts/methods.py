@@ -1,9 +1,10 @@
 """What ``scripts/compare.py`` sets side by side: each takes a model, a field's text and a seed, and writes a model.
 
-All see the same text in batches of 32, cut at 32 tokens, for the same number of steps in which the encoder learns. Of
-stage one's rivals, masked language modelling, SimCSE and deletion-contrast learn at 2e-5, constant; the library's
-TSDAE is its example's (tied, 3e-5, a tenth of the steps to warm up the rate, linear decay). Ours are the commands'
-defaults, so that the decoder learns alone in a fifth of the steps before.
+From a finished model, all see the same text in batches of 32, cut at 32 tokens, for the same number of steps in which
+the encoder learns; from scratch, one pass over the text and three over the pairs, cut at 32 and 64. Of stage one's
+rivals, masked language modelling, SimCSE and deletion-contrast learn at 2e-5, constant; the library's TSDAE is its
+example's (tied, 3e-5, a tenth of the steps to warm up the rate, linear decay). Ours are the commands' defaults, so that
+the decoder learns alone in a fifth of the steps before.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ from tsdae_kit.training.models import choose_device, load_encoder
 
 BATCH, LENGTH, RATE = 32, 32, 2e-5
 SIZE: ScratchSize = "tiny"
-SCRATCH_RATE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -153,14 +153,14 @@ def stage_two(model: str, field: Field, seed: int, output: Path) -> str:
     )  # fmt: skip
 
 
-def pairs_alone(model: str, field: Field, seed: int, output: Path) -> str:
+def pairs_alone(model: str, field: Field, seed: int, output: Path, rate: float = 3e-4) -> str:
     """``tsdae_kit.finetune`` of a new model on the field's positive pairs, three passes."""
-    return _on_pairs(model, field, seed, output, learning_rate=3e-4, epochs=3, max_length=2 * LENGTH)
+    return _on_pairs(model, field, seed, output, learning_rate=rate, epochs=3, max_length=2 * LENGTH)
 
 
 def pairs_after(model: str, field: Field, seed: int, output: Path) -> str:
     """The same at a third of the rate, for one that has something to lose; both chosen on mqp's train and dev pairs."""
-    return _on_pairs(model, field, seed, output, learning_rate=1e-4, epochs=3, max_length=2 * LENGTH)
+    return pairs_alone(model, field, seed, output, rate=1e-4)
 
 
 def _on_pairs(model: str, field: Field, seed: int, output: Path, **own: Any) -> str:
@@ -193,6 +193,6 @@ def from_scratch(model: str, field: Field, seed: int, output: Path) -> str:
     return str(
         adapt(
             data=field.prepared, model=SCRATCH, scratch_size=SIZE, output=output, seed=seed, max_length=LENGTH,
-            decoder_learning_rate=SCRATCH_RATE, trainer=("lr_scheduler_type=linear", "warmup_steps=0.05"), resume=True,
+            decoder_learning_rate=1e-3, trainer=("lr_scheduler_type=linear", "warmup_steps=0.05"), resume=True,
         )
     )  # fmt: skip
