@@ -31,8 +31,10 @@ from scripts.methods import (
     Field,
     Method,
     from_scratch,
+    from_scratch_longer,
     pairs_after,
     pairs_alone,
+    rebuilding,
     stage_one,
     stage_two,
     untrained,
@@ -63,12 +65,14 @@ EXPERIMENTS: dict[str, tuple[tuple[str, ...], dict[str, Sequence[Method]]]] = {
     "rivals": (tuple(FIELDS), {name: [method] for name, method in RIVALS.items()}),
     "stages": (
         tuple(PAIRS),
-        {"stage two": [stage_two], "stage one, then two": [stage_one, stage_two]},
+        {"stage two": [stage_two], "stage one, then two": [stage_one, stage_two],
+         "reconstruction alone, then two": [rebuilding, stage_two]},
     ),
     "scratch": (
         ("medquad",),
         {"stage two": [untrained, pairs_alone], "untrained": [untrained], "stage one": [from_scratch],
-         "stage one, then two": [from_scratch, pairs_after]},
+         "stage one, then two": [from_scratch, pairs_after], "two passes of stage one": [from_scratch_longer],
+         "two passes, then two": [from_scratch_longer, pairs_after]},
     ),
 }  # fmt: skip
 

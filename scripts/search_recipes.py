@@ -24,6 +24,7 @@ import torch
 from safetensors.torch import save_file
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
 from transformers import TrainerCallback
 
 from scripts.compare import fewer_docs
@@ -42,6 +43,7 @@ from tsdae_kit.training.session import fill_in
 from tsdae_kit.training.trainer import load_own_state, own_state
 
 WARM, HELD_OUT, TRAINED, SCORED = 200, 500, 48, 128  # steps, rows, tokens
+SOFT = 0.1  # the temperature of a contrast with soft goals
 DOMAINS = {  # corpus, evaluation data, part
     "askubuntu": ("askubuntu", "askubuntu", "dev"),
     "cranfield": ("cranfield", "cranfield", "test"),
@@ -59,20 +61,26 @@ class Recipe:
         anchor: Weight of 1 - cosine between a clean sentence's embedding and the base model's.
         contrast: Weight of in-batch cross-entropy between noisy and clean embeddings, temperature 0.05.
         taught: The same, with the base model's embeddings of the clean sentences.
+        soft: The same, whose goal is how near the base model has those to each other, not the own one alone.
         rebuild: Whether there is a reconstruction.
         deletion: The share of words deleted.
         decoder: What rebuilds.
         tied: Whether it shares the encoder's weights.
+        layers: How many of the encoder's layers it has, the first ones; all, if None.
+        decay: What a layer's rate is, as a share of that of the layer above.
     """
 
     rate: float = 2e-5
     anchor: float = 0.0
     contrast: float = 0.0
     taught: float = 0.0
+    soft: float = 0.0
     rebuild: bool = True
     deletion: float = 0.6
     decoder: DecoderKind = "cross-attention"
     tied: bool = True
+    layers: int | None = None
+    decay: float = 1.0
 
 
 RECIPES = {
@@ -88,6 +96,13 @@ RECIPES = {
     "light": Recipe(rate=1e-5, deletion=0.3),
     "taught": Recipe(taught=1.0, anchor=10.0),
     "cheap": Recipe(taught=1.0),
+    "taught-slow": Recipe(taught=1.0, anchor=10.0, rate=1e-5),
+    "taught-held": Recipe(taught=1.0, anchor=50.0),
+    "taught-light": Recipe(taught=1.0, anchor=10.0, deletion=0.3),
+    "taught-heavy": Recipe(taught=1.0, anchor=10.0, deletion=0.8),
+    "taught-decay": Recipe(taught=1.0, anchor=10.0, decay=0.7),
+    "taught-shallow": Recipe(taught=1.0, anchor=10.0, tied=False, layers=1),
+    "taught-soft": Recipe(soft=1.0, anchor=10.0),
     "only-anchored-contrast": Recipe(contrast=1.0, rebuild=False, anchor=10.0),
     "only-taught": Recipe(taught=1.0, rebuild=False, anchor=10.0),
     "cheap-taught": Recipe(taught=1.0, rebuild=False),
@@ -99,13 +114,17 @@ class Terms(Guidance):
 
     def __init__(self, recipe: Recipe, base: SentenceTransformer) -> None:
         super().__init__(recipe.taught, recipe.anchor, base)
-        self.own = Guidance(recipe.contrast)
+        self.own, self.soft = Guidance(recipe.contrast), recipe.soft
 
     def __call__(self, encoder: SentenceTransformer, noisy: Tensor, clean: dict[str, Tensor]) -> Tensor:
         """Return the weighted sum."""
         total = torch.zeros((), device=noisy.device)
         if self.contrast or self.anchor:
             total = total + super().__call__(encoder, noisy, clean)
+        if self.soft and self.base:
+            wanted = normalize(self.base(dict(clean))["sentence_embedding"].float(), dim=1)
+            goal, seen = (rows @ wanted.T / SOFT for rows in (wanted, normalize(noisy.float(), dim=1)))
+            total = total + self.soft * cross_entropy(seen, goal.softmax(dim=1))
         return total + self.own(encoder, noisy, clean) if self.own.contrast else total
 
 
@@ -173,7 +192,12 @@ class Marks(TrainerCallback):
 
 
 def make_trainer(
-    encoder: SentenceTransformer, loss: torch.nn.Module, data: Any, given: dict[str, Any], *callbacks: TrainerCallback
+    encoder: SentenceTransformer,
+    loss: torch.nn.Module,
+    data: Any,
+    given: dict[str, Any],
+    *callbacks: TrainerCallback,
+    decay: float = 1.0,
 ) -> ResumableTrainer:
     stage, never = Adaptation(), 10**6
     settings = TrainSettings(
@@ -184,6 +208,12 @@ def make_trainer(
     arguments.save_strategy = "no"
     if isinstance(loss, TermsLoss):  # it has no decoder
         arguments.learning_rate_mapping = {}
+    if decay != 1:
+        rate, depth = arguments.learning_rate, encoder.transformers_model.config.num_hidden_layers
+        layers = {rf"^encoder\..*\.layer\.{i}\.": rate * decay ** (depth - 1 - i) for i in range(depth)}
+        arguments.learning_rate_mapping = {
+            **arguments.learning_rate_mapping, **layers, r"^encoder\..*\.embeddings\.": rate * decay**depth
+        }  # fmt: skip
     return ResumableTrainer(model=encoder, args=arguments, train_dataset=data, loss=loss, callbacks=list(callbacks))
 
 
@@ -198,6 +228,9 @@ def make_loss(
     if not recipe.rebuild:
         return TermsLoss(encoder, terms)
     loss = TSDAELoss(encoder, tied=recipe.tied, decoder=recipe.decoder, guidance=terms)
+    if recipe.layers:
+        layers = loss.decoder.lm.base_model.encoder
+        layers.layer = layers.layer[: recipe.layers]
     if not cache.exists():
         encoder.requires_grad_(False)
         make_trainer(encoder, loss, data, {"max_steps": WARM, "seed": seed}).train()
@@ -220,7 +253,7 @@ def run(options: argparse.Namespace, domain: str, name: str, seed: int) -> None:
     data = pairs.train.with_transform(NoiseTransform(pairs.noise))
     tasks = tuning_tasks(options.data, domain)
     proxy = read_tasks(str(work / f"{domain}-{RECIPES['plain'].deletion}"), "test")
-    cache = work / f"{domain}-{recipe.deletion}-{recipe.decoder}-{recipe.tied}-{seed}.safetensors"
+    cache = work / f"{domain}-{recipe.deletion}-{recipe.decoder}-{recipe.tied}-{recipe.layers}-{seed}.safetensors"
 
     def append(step: int, kind: str, value: float, proxy: float, recipe: str = name) -> None:
         line = {
@@ -243,7 +276,7 @@ def run(options: argparse.Namespace, domain: str, name: str, seed: int) -> None:
         loss = make_loss(encoder, base, data, recipe, seed, cache)
         marks = Marks(encoder, [tasks, proxy], options.marks, append)
         given = {"max_steps": options.marks[-1], "seed": seed, "learning_rate": recipe.rate}
-        make_trainer(encoder, loss, data, given, marks).train()
+        make_trainer(encoder, loss, data, given, marks, decay=recipe.decay).train()
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -56,7 +56,7 @@ def run_script(monkeypatch: pytest.MonkeyPatch, main: Callable[[], None], *argum
     main()
 
 
-@pytest.mark.parametrize(("experiment", "rows"), [("rivals", 7), ("stages", 3)])
+@pytest.mark.parametrize(("experiment", "rows"), [("rivals", 7), ("stages", 4)])
 def test_a_comparison_trains_what_it_compares_and_prints_it_again_without_training(
     experiment: str,
     rows: int,
@@ -89,7 +89,7 @@ def test_the_search_scores_the_base_model_and_each_mark_of_a_recipe(
 ) -> None:
     monkeypatch.setattr(search_recipes, "WARM", 2)
     monkeypatch.setattr(search_recipes, "HELD_OUT", 20)
-    recipes = ("anchored-contrast", "taught", "only-taught")
+    recipes = ("anchored-contrast", "taught", "only-taught", "taught-decay", "taught-shallow", "taught-soft")
     run_script(
         monkeypatch, search_recipes.main, collections, "--model", tiny_model, "--domains", "askubuntu", "--recipes",
         *recipes, "--marks", 1, 2, "--output", "found.jsonl", "--work", "work",
