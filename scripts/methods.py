@@ -141,8 +141,8 @@ def stage_one(model: str, field: Field, seed: int, output: Path, **more: Any) ->
 
 
 def rebuilding(model: str, field: Field, seed: int, output: Path) -> str:
-    """``tsdae_kit.train`` by reconstruction alone, half as fast."""
-    return stage_one(model, field, seed, output, contrast=0.0, anchor=0.0, learning_rate=1e-5)
+    """``tsdae_kit.train`` by reconstruction alone, half as fast, in all layers alike."""
+    return stage_one(model, field, seed, output, contrast=0.0, anchor=0.0, learning_rate=1e-5, layer_decay=1.0)
 
 
 def stage_two(model: str, field: Field, seed: int, output: Path) -> str:

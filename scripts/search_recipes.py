@@ -37,7 +37,7 @@ from tsdae_kit.evaluation.scoring import Embeddings, score_task
 from tsdae_kit.evaluation.tasks import Retrieval, Task
 from tsdae_kit.settings import DecoderKind, TrainSettings
 from tsdae_kit.text.noise import NoiseTransform
-from tsdae_kit.train import Adaptation
+from tsdae_kit.train import DECODER_WEIGHTS, Adaptation
 from tsdae_kit.training.models import choose_device, load_encoder
 from tsdae_kit.training.session import fill_in
 from tsdae_kit.training.trainer import load_own_state, own_state
@@ -101,8 +101,10 @@ RECIPES = {
     "taught-light": Recipe(taught=1.0, anchor=10.0, deletion=0.3),
     "taught-heavy": Recipe(taught=1.0, anchor=10.0, deletion=0.8),
     "taught-decay": Recipe(taught=1.0, anchor=10.0, decay=0.7),
+    "taught-steep": Recipe(taught=1.0, anchor=10.0, decay=0.5),
     "taught-shallow": Recipe(taught=1.0, anchor=10.0, tied=False, layers=1),
     "taught-soft": Recipe(soft=1.0, anchor=10.0),
+    "taught-soft-decay": Recipe(soft=1.0, anchor=10.0, decay=0.7),
     "only-anchored-contrast": Recipe(contrast=1.0, rebuild=False, anchor=10.0),
     "only-taught": Recipe(taught=1.0, rebuild=False, anchor=10.0),
     "cheap-taught": Recipe(taught=1.0, rebuild=False),
@@ -192,12 +194,7 @@ class Marks(TrainerCallback):
 
 
 def make_trainer(
-    encoder: SentenceTransformer,
-    loss: torch.nn.Module,
-    data: Any,
-    given: dict[str, Any],
-    *callbacks: TrainerCallback,
-    decay: float = 1.0,
+    encoder: SentenceTransformer, loss: torch.nn.Module, data: Any, given: dict[str, Any], *callbacks: TrainerCallback
 ) -> ResumableTrainer:
     stage, never = Adaptation(), 10**6
     settings = TrainSettings(
@@ -207,13 +204,7 @@ def make_trainer(
     arguments = stage.make_arguments(settings, encoder, evaluates=False, steps=given["max_steps"])
     arguments.save_strategy = "no"
     if isinstance(loss, TermsLoss):  # it has no decoder
-        arguments.learning_rate_mapping = {}
-    if decay != 1:
-        rate, depth = arguments.learning_rate, encoder.transformers_model.config.num_hidden_layers
-        layers = {rf"^encoder\..*\.layer\.{i}\.": rate * decay ** (depth - 1 - i) for i in range(depth)}
-        arguments.learning_rate_mapping = {
-            **arguments.learning_rate_mapping, **layers, r"^encoder\..*\.embeddings\.": rate * decay**depth
-        }  # fmt: skip
+        arguments.learning_rate_mapping.pop(DECODER_WEIGHTS)
     return ResumableTrainer(model=encoder, args=arguments, train_dataset=data, loss=loss, callbacks=list(callbacks))
 
 
@@ -275,8 +266,13 @@ def run(options: argparse.Namespace, domain: str, name: str, seed: int) -> None:
             append(0, "last", measure(base, tasks), measure(base, proxy), "base")
         loss = make_loss(encoder, base, data, recipe, seed, cache)
         marks = Marks(encoder, [tasks, proxy], options.marks, append)
-        given = {"max_steps": options.marks[-1], "seed": seed, "learning_rate": recipe.rate}
-        make_trainer(encoder, loss, data, given, marks, decay=recipe.decay).train()
+        given = {
+            "max_steps": options.marks[-1],
+            "seed": seed,
+            "learning_rate": recipe.rate,
+            "layer_decay": recipe.decay,
+        }
+        make_trainer(encoder, loss, data, given, marks).train()
 
 
 def read(path: Path) -> list[dict[str, Any]]:
