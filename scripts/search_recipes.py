@@ -203,8 +203,9 @@ def make_trainer(
     settings = stage.resolve(fill_in(settings, encoder), given["max_steps"])
     arguments = stage.make_arguments(settings, encoder, evaluates=False, steps=given["max_steps"])
     arguments.save_strategy = "no"
+    rates: Any = arguments.learning_rate_mapping
     if isinstance(loss, TermsLoss):  # it has no decoder
-        arguments.learning_rate_mapping.pop(DECODER_WEIGHTS)
+        del rates[DECODER_WEIGHTS]
     return ResumableTrainer(model=encoder, args=arguments, train_dataset=data, loss=loss, callbacks=list(callbacks))
 
 

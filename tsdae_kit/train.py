@@ -217,8 +217,10 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
             "noise": f"{noise.kinds}; deletion ratio {noise.deletion_ratio}; words: {noise.words}",
             "decoder": type(decoder).__name__,
             "beside the reconstruction": f"contrast {settings.contrast:g}, anchor {settings.anchor:g}",
-            "learning rate": f"{settings.learning_rate:g}, of a layer {settings.layer_decay:g} times that above it",
+            "learning rate": f"{settings.learning_rate:g}",
         }
+        if settings.layer_decay != 1:
+            about["learning rate"] += f" of the last layer, {settings.layer_decay:g} times as much of each below"
         if data.beside:
             about["labelled pairs beside it"] = f"{data.beside.size:,}"
         return about
@@ -245,6 +247,14 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         if settings.contrast or settings.anchor:
             logger.info("Once the encoder learns, its loss holds %g times a contrast and %g times an anchor too.",
                         settings.contrast, settings.anchor)  # fmt: skip
+        if settings.layer_decay != 1:
+            from tsdae_kit.training.layers import layer_rates
+
+            if layer_rates(encoder, 1.0, settings.layer_decay or 1.0):
+                logger.info("Each layer learns at %g times the rate of the one above it, the last at %g.",
+                            settings.layer_decay, settings.learning_rate)  # fmt: skip
+            else:
+                logger.info("This family's layers cannot be told apart: all learn at %g.", settings.learning_rate)
         if data.beside:
             logger.info("Beside each sentence, one of %s labelled pairs of %s.", f"{data.beside.size:,}",
                         data.beside.files[0].path)  # fmt: skip
@@ -301,7 +311,7 @@ def _spare_what_is_known(settings: TrainSettings) -> TrainSettings:
     left_open = [name for name in ("contrast", "anchor", "layer_decay") if getattr(settings, name) is None]
     finished = bool(left_open) and settings.model != SCRATCH and is_finished(settings.model)
     decay = LAYER_DECAY if finished and not settings.lora_rank else 1.0
-    wanted = {"contrast": CONTRAST, "anchor": ANCHOR if finished else 0.0, "layer_decay": decay}
+    wanted: dict[str, Any] = {"contrast": CONTRAST, "anchor": ANCHOR if finished else 0.0, "layer_decay": decay}
     return replace(settings, **{name: wanted[name] for name in left_open})
 
 

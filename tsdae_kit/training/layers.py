@@ -26,10 +26,10 @@ def layer_rates(encoder: SentenceTransformer, rate: float, decay: float) -> dict
         decay: A layer's rate as a share of the layer's above; 1: no patterns.
     """
     transformer: Any = encoder.transformers_model
-    depth = getattr(transformer.config.get_text_config(), "num_hidden_layers", None)
+    depth: int = getattr(transformer.config.get_text_config(), "num_hidden_layers", 0)
     stacks: list[str] = []
     for name, module in transformer.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == depth and not name.startswith(tuple(stacks)):
+        if isinstance(module, nn.ModuleList) and len(module) == depth > 0 and not name.startswith(tuple(stacks)):
             stacks.append(f"{name}.")  # not what stands within another
     if decay == 1 or not stacks:
         return {}
