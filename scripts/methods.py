@@ -9,6 +9,7 @@ that the decoder learns alone in a fifth of the steps before.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,8 +142,25 @@ def stage_one(model: str, field: Field, seed: int, output: Path, **more: Any) ->
 
 
 def rebuilding(model: str, field: Field, seed: int, output: Path) -> str:
-    """``tsdae_kit.train`` by reconstruction alone, half as fast, in all layers alike."""
-    return stage_one(model, field, seed, output, contrast=0.0, anchor=0.0, learning_rate=1e-5, layer_decay=1.0)
+    """``tsdae_kit.train`` by reconstruction alone, half as fast."""
+    return stage_one(model, field, seed, output, contrast=0.0, anchor=0.0, learning_rate=1e-5)
+
+
+def layer_rates(encoder: SentenceTransformer, rate: float, decay: float) -> dict[str, float]:
+    """Return the rates of BERT's layers below the last and of its embeddings, by pattern of their names in the loss.
+
+    A layer's is ``decay`` times that of the layer above (Howard and Ruder 2018, arXiv 1801.06146, section 3.2).
+    """
+    transformer: Any = encoder.transformers_model
+    depth = transformer.config.num_hidden_layers
+    layers = {rf"^encoder\..*\.layer\.{i}\.": rate * decay ** (depth - 1 - i) for i in range(depth - 1)}
+    return {**layers, r"^encoder\..*\.embeddings\.": rate * decay**depth}
+
+
+def decayed(model: str, field: Field, seed: int, output: Path) -> str:
+    """``tsdae_kit.train``, each layer at 0.7 times the rate of the one above it."""
+    rates = {r"^decoder\.": TrainSettings().decoder_learning_rate, **layer_rates(_load(model, seed), RATE, 0.7)}
+    return stage_one(model, field, seed, output, trainer=(f"learning_rate_mapping={json.dumps(rates)}",))
 
 
 def stage_two(model: str, field: Field, seed: int, output: Path) -> str:
@@ -175,6 +193,7 @@ RIVALS: dict[str, Method] = {
     "deletion-contrast": deletion_contrast,
     "library's TSDAE": library,
     "tsdae_kit, reconstruction alone": rebuilding,
+    "tsdae_kit, layer-wise decay": decayed,
     "tsdae_kit": stage_one,
 }
 

@@ -28,6 +28,7 @@ from torch.nn.functional import cross_entropy, normalize
 from transformers import TrainerCallback
 
 from scripts.compare import fewer_docs
+from scripts.methods import layer_rates
 from tsdae_kit import ResumableTrainer, TSDAELoss, load_pairs, prepare_corpus
 from tsdae_kit.console import quiet_frameworks
 from tsdae_kit.denoising.guidance import Guidance
@@ -37,7 +38,7 @@ from tsdae_kit.evaluation.scoring import Embeddings, score_task
 from tsdae_kit.evaluation.tasks import Retrieval, Task
 from tsdae_kit.settings import DecoderKind, TrainSettings
 from tsdae_kit.text.noise import NoiseTransform
-from tsdae_kit.train import DECODER_WEIGHTS, Adaptation
+from tsdae_kit.train import Adaptation
 from tsdae_kit.training.models import choose_device, load_encoder
 from tsdae_kit.training.session import fill_in
 from tsdae_kit.training.trainer import load_own_state, own_state
@@ -194,7 +195,12 @@ class Marks(TrainerCallback):
 
 
 def make_trainer(
-    encoder: SentenceTransformer, loss: torch.nn.Module, data: Any, given: dict[str, Any], *callbacks: TrainerCallback
+    encoder: SentenceTransformer,
+    loss: torch.nn.Module,
+    data: Any,
+    given: dict[str, Any],
+    *callbacks: TrainerCallback,
+    decay: float = 1.0,
 ) -> ResumableTrainer:
     stage, never = Adaptation(), 10**6
     settings = TrainSettings(
@@ -205,7 +211,9 @@ def make_trainer(
     arguments.save_strategy = "no"
     rates: Any = arguments.learning_rate_mapping
     if isinstance(loss, TermsLoss):  # it has no decoder
-        del rates[DECODER_WEIGHTS]
+        rates.clear()
+    if decay != 1:
+        rates.update(layer_rates(encoder, arguments.learning_rate, decay))
     return ResumableTrainer(model=encoder, args=arguments, train_dataset=data, loss=loss, callbacks=list(callbacks))
 
 
@@ -267,13 +275,8 @@ def run(options: argparse.Namespace, domain: str, name: str, seed: int) -> None:
             append(0, "last", measure(base, tasks), measure(base, proxy), "base")
         loss = make_loss(encoder, base, data, recipe, seed, cache)
         marks = Marks(encoder, [tasks, proxy], options.marks, append)
-        given = {
-            "max_steps": options.marks[-1],
-            "seed": seed,
-            "learning_rate": recipe.rate,
-            "layer_decay": recipe.decay,
-        }
-        make_trainer(encoder, loss, data, given, marks).train()
+        given = {"max_steps": options.marks[-1], "seed": seed, "learning_rate": recipe.rate}
+        make_trainer(encoder, loss, data, given, marks, decay=recipe.decay).train()
 
 
 def read(path: Path) -> list[dict[str, Any]]:

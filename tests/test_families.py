@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from tsdae_kit.denoising.decoder import CrossAttentionDecoder
 from tsdae_kit.denoising.heads import make_head
 from tsdae_kit.denoising.prefix import PrefixDecoder
 from tsdae_kit.errors import KitError
-from tsdae_kit.training.layers import layer_rates
 from tsdae_kit.training.progress import Progress
 
 SIZE = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48,
@@ -223,29 +221,3 @@ def test_a_family_that_ignores_the_embedding_is_refused(tmp_path: Path, monkeypa
     monkeypatch.setattr(PrefixDecoder, "forward", deaf)
     with pytest.raises(KitError, match="no gradient reaches the sentence embedding"):
         TSDAELoss(model)
-
-
-@pytest.mark.parametrize("family", CONFIGS)
-def test_a_layer_learns_slower_than_the_one_above_it_and_the_token_embeddings_slowest(
-    family: str, tmp_path: Path
-) -> None:
-    encoder = load(make(family, tmp_path, dense=32))
-    loss = TSDAELoss(encoder)
-    found = layer_rates(encoder, 1.0, 0.5)
-    if family == "albert":  # its layers are one
-        assert found == {}
-        return
-    rates = {
-        name: [rate for pattern, rate in found.items() if re.search(pattern, name)]
-        for name, _ in loss.named_parameters()
-    }
-    layers = {name: re.search(r"\.(layers?|h|block)\.([01])\.", name) for name in rates}
-    assert sum(layer is not None for layer in layers.values()) >= 2 * 4
-    for name, layer in layers.items():
-        if name.startswith(("decoder.", "encoder.2.")) or (layer and layer[2] == "1"):  # the projection; the last layer
-            assert rates[name] == [], name
-        elif layer:
-            assert rates[name] == [0.5], name
-    table = encoder.transformers_model.get_input_embeddings().weight
-    assert [rates[name] for name, weight in loss.named_parameters() if weight is table] == [[0.25]]
-    assert layer_rates(encoder, 1.0, 1.0) == {}

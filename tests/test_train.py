@@ -19,8 +19,7 @@ from sentence_transformers import SentenceTransformer
 
 from tests.tiny import assert_equal_to_the_bit, make_sentences
 from tsdae_kit import KitError, NoiseTransform, adapt, load_pairs, prepare_corpus
-from tsdae_kit.train import ANCHOR, CONTRAST, LAYER_DECAY, main
-from tsdae_kit.training.trainer import ResumableTrainer
+from tsdae_kit.train import ANCHOR, CONTRAST, main
 
 SHORT: dict[str, Any] = {"batch_size": 16, "max_steps": 6, "save_steps": 3, "logging_steps": 2}
 
@@ -366,33 +365,10 @@ def test_an_anchor_keeps_the_clean_sentences_where_the_base_model_has_them(tiny_
 
 def test_a_plain_language_model_is_not_held_where_it_is(tiny_model: Path, tiny_data: Path) -> None:
     shutil.copytree(tiny_model, "plain", ignore=shutil.ignore_patterns("modules.json", "*Pooling*"))
-    finished = str(tiny_model)
-    for model, anchor, decay in ((finished, ANCHOR, LAYER_DECAY), ("plain", 0.0, 1.0), (finished, ANCHOR, LAYER_DECAY)):
+    for model, anchor in ((str(tiny_model), ANCHOR), ("plain", 0.0), (str(tiny_model), ANCHOR)):
         adapt(model=model, data=tiny_data, device="cpu", max_steps=2, batch_size=8, output="run", overwrite=True)
         settings = json.loads(Path("run/run.json").read_text())["settings"]
         assert (settings["contrast"], settings["anchor"], Path("run/base").is_dir()) == (CONTRAST, anchor, anchor > 0)
-        assert settings["layer_decay"] == decay
-
-
-def test_the_optimizer_gives_each_layer_its_rate(
-    tiny_model: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    groups: list[set[float]] = []
-    create = ResumableTrainer.create_optimizer
-
-    def note(self: ResumableTrainer, *args: Any, **kwargs: Any) -> Any:
-        groups.append({round(group["lr"], 12) for group in create(self).param_groups})
-        return self.optimizer
-
-    monkeypatch.setattr(ResumableTrainer, "create_optimizer", note)
-    given: dict[str, Any] = {"model": str(tiny_model), "data": tiny_data, "max_steps": 2, "device": "cpu"}
-    for number, decay in enumerate((None, 0.5, 1.0)):
-        adapt(**given, learning_rate=1e-4, decoder_learning_rate=1e-3, layer_decay=decay, output=f"run-{number}")
-    depth = SentenceTransformer(str(tiny_model), device="cpu").transformers_model.config.num_hidden_layers
-    for found, decay in zip(groups, (LAYER_DECAY, 0.5, 1.0), strict=True):
-        assert found == {1e-3, *(round(1e-4 * decay**below, 12) for below in range(depth + 1))}
-    with pytest.raises(KitError, match=r"--layer-decay 1\.5 is above 1"):
-        adapt(**given, layer_decay=1.5, output="other")
 
 
 def test_a_run_that_overwrites_another_is_held_at_its_own_base_model(tiny_model: Path, tiny_data: Path) -> None:

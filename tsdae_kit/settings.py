@@ -171,7 +171,7 @@ class RunSettings:
             found.append("--resume and --overwrite contradict each other: give one")
         positive = ("epochs", "max_steps", "batch_size", "gradient_accumulation_steps", "learning_rate", "max_length",
                     "lora_rank", "decoder_learning_rate", "save_steps", "save_total_limit", "eval_steps", "patience",
-                    "logging_steps", "layer_decay")  # fmt: skip
+                    "logging_steps")  # fmt: skip
         numbers = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         found += [
             f"{flag(name)} {numbers[name]} is not above 0" for name in positive
@@ -195,7 +195,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
     "paper": {
         "batch_size": 8, "learning_rate": 3e-5, "decoder_learning_rate": 3e-5, "decoder_warmup_steps": 0,
-        "decoder": "cross-attention", "contrast": 0.0, "anchor": 0.0, "layer_decay": 1.0,
+        "decoder": "cross-attention", "contrast": 0.0, "anchor": 0.0,
     },
 }  # fmt: skip
 
@@ -227,10 +227,6 @@ class TrainSettings(RunSettings):
         None, "weight of keeping clean sentences where the base model has them (default: 10; from scratch, none)"
     )
     fixed_noise: bool = option(False, "train every epoch on the noise of the first")
-    layer_decay: float | None = option(
-        None, "learning rate of an encoder's layer, as a share of the layer's above (default: 0.7; of a plain language "
-        "model, adapters and from scratch, 1)"
-    )  # fmt: skip
     with_pairs: Path | None = option(
         None, "a file of labelled pairs that belong together: trained on in the same steps, with in-batch negatives"
     )
@@ -243,8 +239,6 @@ class TrainSettings(RunSettings):
     def problems(self) -> list[str]:
         """Return every contradiction between the settings, as sentences."""
         found = super().problems()
-        if self.layer_decay and self.layer_decay > 1:
-            found.append(f"--layer-decay {self.layer_decay} is above 1")
         if self.lora_rank and self.model == SCRATCH:
             found.append(f"--lora-rank would freeze the random weights of --model {SCRATCH}: leave it out")
         if self.model == SCRATCH and self.anchor:

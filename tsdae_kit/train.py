@@ -34,8 +34,6 @@ PROBED, LOOKED_AT = 4, 1000  # sentences
 FILLED = 0.8  # of what is free, by --batch-size auto
 FINISHED_RATE, ADAPTER_RATE = 2e-5, 1e-4  # of an encoder that knows something already; results/README.md
 CONTRAST, ANCHOR = 1.0, 10.0  # weights beside the reconstruction; results/diary.md
-LAYER_DECAY = 0.7  # of an encoder that is finished; results/diary.md
-DECODER_WEIGHTS = r"^decoder\."  # by their names in the loss
 BASE = "base"  # in the run's folder
 LONGEST_WARMUP = 200  # steps of the decoder alone; measured in results/README.md
 
@@ -136,8 +134,8 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
             raise KitError(
                 f"--decoder-warmup-steps {warmup} leaves the encoder none of {steps} steps. Train longer, or lower it."
             )
-        settings = _spare_what_is_known(settings)
-        return replace(settings, decoder_warmup_steps=warmup, learning_rate=rate)
+        contrast, anchor = _guidance_weights(settings)
+        return replace(settings, decoder_warmup_steps=warmup, learning_rate=rate, contrast=contrast, anchor=anchor)
 
     def make_loss(self, settings: TrainSettings, encoder: SentenceTransformer, data: PreparedCorpus) -> nn.Module:
         """Return the denoising loss, with its decoder, once it has been seen to teach the encoder something."""
@@ -147,8 +145,7 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         from tsdae_kit.training.objectives import NEEDS_DISTINCT, make_objective
 
         beside = make_objective(NEEDS_DISTINCT, encoder, 0, 0) if data.beside else None
-        known = _spare_what_is_known(settings)
-        contrast, anchor = known.contrast or 0.0, known.anchor or 0.0
+        contrast, anchor = _guidance_weights(settings)
         base = self._load_base(settings, data, encoder.device) if anchor else None  # the encoder may be a checkpoint's
         guidance = Guidance(contrast, anchor, base) if contrast or anchor else None
         loss = TSDAELoss(encoder, decoder=settings.decoder, beside=beside, guidance=guidance)
@@ -193,17 +190,13 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
     ) -> SentenceTransformerTrainingArguments:
         """Return the arguments: the paper's constant rate, the decoder's own; the prompt the encoder is used with."""
         from tsdae_kit.training.arguments import training_arguments
-        from tsdae_kit.training.layers import layer_rates
 
         prompt = encoder.prompts.get(encoder.default_prompt_name or "")
 
         # A constant rate also makes a run that is extended equal to a longer one.
         defaults = {
             "lr_scheduler_type": "constant",
-            "learning_rate_mapping": {
-                DECODER_WEIGHTS: settings.decoder_learning_rate,
-                **layer_rates(encoder, settings.learning_rate or 0.0, settings.layer_decay or 1.0),
-            },
+            "learning_rate_mapping": {r"^decoder\.": settings.decoder_learning_rate},
             "prompts": {"noisy": prompt} if prompt else None,
         }
         return training_arguments(settings, encoder.device.type, evaluates, defaults)
@@ -217,10 +210,7 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
             "noise": f"{noise.kinds}; deletion ratio {noise.deletion_ratio}; words: {noise.words}",
             "decoder": type(decoder).__name__,
             "beside the reconstruction": f"contrast {settings.contrast:g}, anchor {settings.anchor:g}",
-            "learning rate": f"{settings.learning_rate:g}",
         }
-        if settings.layer_decay != 1:
-            about["learning rate"] += f" of the last layer, {settings.layer_decay:g} times as much of each below"
         if data.beside:
             about["labelled pairs beside it"] = f"{data.beside.size:,}"
         return about
@@ -247,14 +237,6 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         if settings.contrast or settings.anchor:
             logger.info("Once the encoder learns, its loss holds %g times a contrast and %g times an anchor too.",
                         settings.contrast, settings.anchor)  # fmt: skip
-        if settings.layer_decay != 1:
-            from tsdae_kit.training.layers import layer_rates
-
-            if layer_rates(encoder, 1.0, settings.layer_decay or 1.0):
-                logger.info("Each layer learns at %g times the rate of the one above it, the last at %g.",
-                            settings.layer_decay, settings.learning_rate)  # fmt: skip
-            else:
-                logger.info("This family's layers cannot be told apart: all learn at %g.", settings.learning_rate)
         if data.beside:
             logger.info("Beside each sentence, one of %s labelled pairs of %s.", f"{data.beside.size:,}",
                         data.beside.files[0].path)  # fmt: skip
@@ -304,15 +286,14 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         return sum(len(row) - 1 for row in ids) / words if words else None
 
 
-def _spare_what_is_known(settings: TrainSettings) -> TrainSettings:
-    """Return the settings with contrast, anchor and layer decay filled in: what is finished is worth being kept."""
+def _guidance_weights(settings: TrainSettings) -> tuple[float, float]:
+    """Return the weights of the contrast and the anchor, filled in; only what is finished is worth being kept."""
     from tsdae_kit.training.models import is_finished
 
-    left_open = [name for name in ("contrast", "anchor", "layer_decay") if getattr(settings, name) is None]
-    finished = bool(left_open) and settings.model != SCRATCH and is_finished(settings.model)
-    decay = LAYER_DECAY if finished and not settings.lora_rank else 1.0
-    wanted: dict[str, Any] = {"contrast": CONTRAST, "anchor": ANCHOR if finished else 0.0, "layer_decay": decay}
-    return replace(settings, **{name: wanted[name] for name in left_open})
+    contrast = CONTRAST if settings.contrast is None else settings.contrast
+    if settings.anchor is not None:
+        return contrast, settings.anchor
+    return contrast, ANCHOR if settings.model != SCRATCH and is_finished(settings.model) else 0.0
 
 
 main = make_main(
