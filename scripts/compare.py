@@ -9,7 +9,8 @@ test without labels (held-out noisy sentences find their clean ones), whose rank
 scores, on all items and on 2,000 resamples of them, are kept in ``runs/compare``, so that a command that was broken off
 goes on where it was; ``--table`` only prints. A cell is the mean of the seeds' differences from the first row (among
 rivals the base model, else stage two alone), with its 95 % interval under resampling; ``results/`` gets all scores
-(``EXPERIMENT.json``). Stage two's negatives are mined from 10,000 of the field's sentences.
+(``EXPERIMENT.json``, beside those of other fields, seeds and rows that it holds). Stage two's negatives are mined from
+10,000 of the field's sentences.
 """
 
 from __future__ import annotations
@@ -212,8 +213,10 @@ def print_table(lab: Lab, rows: Sequence[str], fields: Sequence[str], seeds: Seq
         ", ".join(map(str, key)): {task: round(float(values[0]), 2) for task, values in found.items()}
         for key, found in scores.items()
     }
-    report = {"seeds": list(seeds), "steps": lab.options.steps, "scores": kept}
-    (lab.options.results / f"{lab.options.experiment}.json").write_text(json.dumps(report, indent=1) + "\n")
+    path = lab.options.results / f"{lab.options.experiment}.json"
+    before = json.loads(path.read_text())["scores"] if path.exists() else {}  # of other fields, seeds and rows
+    report = {"seeds": list(seeds), "steps": lab.options.steps, "scores": {**before, **kept}}
+    path.write_text(json.dumps(report, indent=1) + "\n")
 
 
 def print_correlations(field: str, models: Sequence[Scores]) -> None:

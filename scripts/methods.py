@@ -29,7 +29,7 @@ from transformers import AutoModelForMaskedLM, DataCollatorForLanguageModeling, 
 from tsdae_kit import adapt, fine_tune, load_pairs
 from tsdae_kit.settings import SCRATCH, ScratchSize, TrainSettings
 from tsdae_kit.text.noise import NoiseTransform
-from tsdae_kit.train import Adaptation
+from tsdae_kit.train import FINISHED_RATE, Adaptation
 from tsdae_kit.training.models import choose_device, load_encoder
 
 BATCH, LENGTH, RATE = 32, 32, 2e-5
@@ -159,7 +159,10 @@ def layer_rates(encoder: SentenceTransformer, rate: float, decay: float) -> dict
 
 def decayed(model: str, field: Field, seed: int, output: Path) -> str:
     """``tsdae_kit.train``, each layer at 0.7 times the rate of the one above it."""
-    rates = {r"^decoder\.": TrainSettings().decoder_learning_rate, **layer_rates(_load(model, seed), RATE, 0.7)}
+    rates = {
+        r"^decoder\.": TrainSettings().decoder_learning_rate,
+        **layer_rates(_load(model, seed), FINISHED_RATE, 0.7),
+    }
     return stage_one(model, field, seed, output, trainer=(f"learning_rate_mapping={json.dumps(rates)}",))
 
 
@@ -208,7 +211,7 @@ def untrained(model: str, field: Field, seed: int, output: Path) -> str:
 
 
 def from_scratch(model: str, field: Field, seed: int, output: Path, passes: int = 1) -> str:
-    """``tsdae_kit.train --model scratch``, one pass."""
+    """``tsdae_kit.train --model scratch``, one pass or as many as are asked for."""
     return str(
         adapt(
             data=field.prepared, model=SCRATCH, scratch_size=SIZE, output=output, seed=seed, max_length=LENGTH,

@@ -67,6 +67,7 @@ def test_a_comparison_trains_what_it_compares_and_prints_it_again_without_traini
 ) -> None:
     monkeypatch.setattr("tsdae_kit.training.mining.MARGIN", 1e-3)  # of a random encoder's, all are alike
     Path("out").mkdir()
+    Path(f"out/{experiment}.json").write_text('{"scores": {"base, cisi, 1": {"cisi retrieval": 42.1}}}')
     given = (experiment, collections, "--model", tiny_model, "--fields", "askubuntu", "--seeds", 1, "--steps", 4,
              "--work", "work", "--results", "out")  # fmt: skip
     run_script(monkeypatch, compare.main, *given)
@@ -76,6 +77,7 @@ def test_a_comparison_trains_what_it_compares_and_prints_it_again_without_traini
     assert all(line.count(" to ") == 4 for line in printed[3:-1])
     assert printed[-1].endswith(f", {rows} models")
     scores = json.loads(Path(f"out/{experiment}.json").read_text())["scores"]
+    assert scores.pop("base, cisi, 1") == {"cisi retrieval": 42.1}  # another field's is kept
     assert len(scores) == rows
     assert len({json.dumps(row) for row in scores.values()}) > 1
     monkeypatch.setattr(compare.Lab, "measure", None)
