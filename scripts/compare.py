@@ -3,6 +3,7 @@
     python -m scripts.compare rivals ../shared/datasets     # stage one against other ways, from all-MiniLM-L6-v2
     python -m scripts.compare stages ../shared/datasets     # stage two with and without stage one before it
     python -m scripts.compare scratch ../shared/datasets    # the same for a small new model
+    python -m scripts.compare scratch-mini ../shared/datasets   # and for a larger one, on a GPU
 
 A model is scored on its field's test data (Ask Ubuntu's with some 5,000 documents), on STS-B, the control, and on the
 test without labels (held-out noisy sentences find their clean ones), whose rank correlations stand below the table. Its
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,12 +35,15 @@ from scripts.methods import (
     Method,
     from_scratch,
     from_scratch_longer,
+    from_scratch_mini,
     pairs_after,
     pairs_alone,
     rebuilding,
     stage_one,
     stage_two,
     untrained,
+    untrained_mini,
+    whole,
 )
 from tsdae_kit import prepare_corpus
 from tsdae_kit.console import quiet_frameworks
@@ -67,13 +72,19 @@ EXPERIMENTS: dict[str, tuple[tuple[str, ...], dict[str, Sequence[Method]]]] = {
     "stages": (
         tuple(PAIRS),
         {"stage two": [stage_two], "stage one, then two": [stage_one, stage_two],
-         "reconstruction alone, then two": [rebuilding, stage_two]},
+         "reconstruction alone, then two": [rebuilding, stage_two],
+         "stage one not averaged, then two": [whole, stage_two]},
     ),
     "scratch": (
         ("medquad",),
         {"stage two": [untrained, pairs_alone], "untrained": [untrained], "stage one": [from_scratch],
          "stage one, then two": [from_scratch, pairs_after], "two passes of stage one": [from_scratch_longer],
          "two passes, then two": [from_scratch_longer, pairs_after]},
+    ),
+    "scratch-mini": (
+        ("medquad",),
+        {"stage two": [untrained_mini, pairs_alone], "untrained": [untrained_mini], "stage one": [from_scratch_mini],
+         "stage one, then two": [from_scratch_mini, pairs_after]},
     ),
 }  # fmt: skip
 
@@ -160,9 +171,10 @@ def keep_scores(encoder: SentenceTransformer, tasks: Sequence[Task], kept: Score
         sample = score_task(task, embed)[task.metrics[0]]
         kept[task.name] = np.concatenate([[score(sample)], resample(sample, task.name)])
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".part").open("wb") as stream:
+    part = path.with_suffix(f".{os.getpid()}")  # others may be at it: the base model is every seed's
+    with part.open("wb") as stream:
         np.savez(stream, **cast(Any, kept))
-    path.with_suffix(".part").rename(path)
+    part.rename(path)
 
 
 def gather(
@@ -257,7 +269,7 @@ def main() -> None:
     fields, rows = EXPERIMENTS[options.experiment]
     fields = tuple(options.fields or fields)
     lab = Lab(options)
-    base = [] if options.experiment == "scratch" else [BASE]
+    base = [] if options.experiment.startswith("scratch") else [BASE]
     if not options.table:
         with quiet_frameworks():
             for name in base:

@@ -33,7 +33,7 @@ from tsdae_kit.train import FINISHED_RATE, Adaptation
 from tsdae_kit.training.models import choose_device, load_encoder
 
 BATCH, LENGTH, RATE = 32, 32, 2e-5
-SIZE: ScratchSize = "tiny"
+ALIKE = {"precision": "fp32", "workers": 0}  # whatever the machine has
 
 
 @dataclass(frozen=True)
@@ -136,14 +136,29 @@ def library(model: str, field: Field, seed: int, output: Path) -> str:
 def stage_one(model: str, field: Field, seed: int, output: Path, **more: Any) -> str:
     """``tsdae_kit.train`` with its defaults."""
     steps = field.steps * 5 // 4
-    own = {"max_steps": steps, "save_steps": steps, "max_length": LENGTH}
+    own = {"max_steps": steps, "save_steps": steps, "max_length": LENGTH, **ALIKE}
     final = adapt(data=field.prepared, model=model, output=output, seed=seed, resume=True, **{**own, **more})
     return str(final)
 
 
+def whole(model: str, field: Field, seed: int, output: Path, **more: Any) -> str:
+    """``tsdae_kit.train``, without the average with the base model's weights."""
+    return stage_one(model, field, seed, output, base_share=0.0, **more)
+
+
 def rebuilding(model: str, field: Field, seed: int, output: Path) -> str:
-    """``tsdae_kit.train`` by reconstruction alone, half as fast."""
-    return stage_one(model, field, seed, output, contrast=0.0, anchor=0.0, learning_rate=1e-5)
+    """``tsdae_kit.train`` by reconstruction alone, half as fast, not averaged."""
+    return whole(model, field, seed, output, contrast=0.0, anchor=0.0, learning_rate=1e-5)
+
+
+def slow(model: str, field: Field, seed: int, output: Path) -> str:
+    """``tsdae_kit.train``, half as fast, not averaged."""
+    return whole(model, field, seed, output, learning_rate=FINISHED_RATE / 2)
+
+
+def low_rank(model: str, field: Field, seed: int, output: Path) -> str:
+    """``tsdae_kit.train``, in adapters of rank 16."""
+    return stage_one(model, field, seed, output, lora_rank=16)
 
 
 def layer_rates(encoder: SentenceTransformer, rate: float, decay: float) -> dict[str, float]:
@@ -157,13 +172,18 @@ def layer_rates(encoder: SentenceTransformer, rate: float, decay: float) -> dict
     return {**layers, r"^encoder\..*\.embeddings\.": rate * decay**depth}
 
 
-def decayed(model: str, field: Field, seed: int, output: Path) -> str:
+def decayed(model: str, field: Field, seed: int, output: Path, **more: Any) -> str:
     """``tsdae_kit.train``, each layer at 0.7 times the rate of the one above it."""
     rates = {
         r"^decoder\.": TrainSettings().decoder_learning_rate,
         **layer_rates(_load(model, seed), FINISHED_RATE, 0.7),
     }
-    return stage_one(model, field, seed, output, trainer=(f"learning_rate_mapping={json.dumps(rates)}",))
+    return stage_one(model, field, seed, output, trainer=(f"learning_rate_mapping={json.dumps(rates)}",), **more)
+
+
+def decayed_whole(model: str, field: Field, seed: int, output: Path) -> str:
+    """The same, not averaged."""
+    return decayed(model, field, seed, output, base_share=0.0)
 
 
 def stage_two(model: str, field: Field, seed: int, output: Path) -> str:
@@ -186,7 +206,8 @@ def pairs_after(model: str, field: Field, seed: int, output: Path) -> str:
 
 def _on_pairs(model: str, field: Field, seed: int, output: Path, **own: Any) -> str:
     pairs = (str(field.pairs),)
-    final = fine_tune(files=pairs, model=model, output=output, seed=seed, loss="multiple-negatives", resume=True, **own)
+    final = fine_tune(files=pairs, model=model, output=output, seed=seed, loss="multiple-negatives", resume=True,
+                      **ALIKE, **own)  # fmt: skip
     return str(final)
 
 
@@ -196,31 +217,42 @@ RIVALS: dict[str, Method] = {
     "deletion-contrast": deletion_contrast,
     "library's TSDAE": library,
     "tsdae_kit, reconstruction alone": rebuilding,
+    "tsdae_kit, not averaged": whole,
+    "tsdae_kit, half the rate, not averaged": slow,
+    "tsdae_kit, layer-wise decay, not averaged": decayed_whole,
     "tsdae_kit, layer-wise decay": decayed,
+    "tsdae_kit, adapters": low_rank,
     "tsdae_kit": stage_one,
 }
 
 
-def untrained(model: str, field: Field, seed: int, output: Path) -> str:
+def untrained(model: str, field: Field, seed: int, output: Path, size: ScratchSize = "tiny") -> str:
     """The small encoder with random weights; its tokenizer is learned from the corpus."""
     corpus = load_pairs(field.prepared)
-    settings = TrainSettings(data=field.prepared, model=SCRATCH, scratch_size=SIZE, seed=seed)
+    settings = TrainSettings(data=field.prepared, model=SCRATCH, scratch_size=size, seed=seed)
     encoder = Adaptation().load_encoder(settings, corpus, torch.device("cpu"))
     encoder.save_pretrained(str(output / "model"), create_model_card=False)
     return str(output / "model")
 
 
-def from_scratch(model: str, field: Field, seed: int, output: Path, passes: int = 1) -> str:
+def untrained_mini(model: str, field: Field, seed: int, output: Path) -> str:
+    """The same, four layers of 256."""
+    return untrained(model, field, seed, output, size="mini")
+
+
+def from_scratch(model: str, field: Field, seed: int, output: Path, **more: Any) -> str:
     """``tsdae_kit.train --model scratch``, one pass or as many as are asked for."""
-    return str(
-        adapt(
-            data=field.prepared, model=SCRATCH, scratch_size=SIZE, output=output, seed=seed, max_length=LENGTH,
-            decoder_learning_rate=1e-3, trainer=("lr_scheduler_type=linear", "warmup_steps=0.05"), epochs=passes,
-            resume=True,
-        )
-    )  # fmt: skip
+    own = {"scratch_size": "tiny", "max_length": LENGTH, "decoder_learning_rate": 1e-3, **ALIKE, **more}
+    schedule = ("lr_scheduler_type=linear", "warmup_steps=0.05")
+    final = adapt(data=field.prepared, model=SCRATCH, output=output, seed=seed, trainer=schedule, resume=True, **own)
+    return str(final)
 
 
 def from_scratch_longer(model: str, field: Field, seed: int, output: Path) -> str:
     """The same, two passes."""
-    return from_scratch(model, field, seed, output, passes=2)
+    return from_scratch(model, field, seed, output, epochs=2)
+
+
+def from_scratch_mini(model: str, field: Field, seed: int, output: Path) -> str:
+    """Four layers of 256, three passes in batches of 64."""
+    return from_scratch(model, field, seed, output, scratch_size="mini", epochs=3, batch_size=64, workers=2)

@@ -69,6 +69,8 @@ class Recipe:
         tied: Whether it shares the encoder's weights.
         layers: How many of the encoder's layers it has, the first ones; all, if None.
         decay: What a layer's rate is, as a share of that of the layer above.
+        batch: Sentences a step.
+        noise: What is done to a sentence, as ``prepare --noise`` has it.
     """
 
     rate: float = 2e-5
@@ -82,6 +84,8 @@ class Recipe:
     tied: bool = True
     layers: int | None = None
     decay: float = 1.0
+    batch: int = 32
+    noise: str = "delete"
 
 
 RECIPES = {
@@ -106,6 +110,12 @@ RECIPES = {
     "taught-shallow": Recipe(taught=1.0, anchor=10.0, tied=False, layers=1),
     "taught-soft": Recipe(soft=1.0, anchor=10.0),
     "taught-soft-decay": Recipe(soft=1.0, anchor=10.0, decay=0.7),
+    "taught-slow-decay": Recipe(taught=1.0, anchor=10.0, rate=1e-5, decay=0.7),
+    "taught-slow-held": Recipe(taught=1.0, anchor=50.0, rate=1e-5),
+    "taught-live": Recipe(taught=1.0, contrast=0.1, anchor=10.0),
+    "taught-wide": Recipe(taught=1.0, anchor=10.0, batch=128),
+    "taught-mask": Recipe(taught=1.0, anchor=10.0, noise="mask"),
+    "taught-swap": Recipe(taught=1.0, anchor=10.0, noise="swap:0.3,delete"),
     "only-anchored-contrast": Recipe(contrast=1.0, rebuild=False, anchor=10.0),
     "only-taught": Recipe(taught=1.0, rebuild=False, anchor=10.0),
     "cheap-taught": Recipe(taught=1.0, rebuild=False),
@@ -172,16 +182,20 @@ class Marks(TrainerCallback):
     def __init__(self, encoder: SentenceTransformer, tasks: list[list[Task]], marks: list[int], found: Any) -> None:
         self.encoder, self.tasks, self.marks, self.found = encoder, tasks, marks, found
         self.base = {name: p.detach().clone() for name, p in encoder.named_parameters()}
+        self.mean = {name: p.detach().clone() for name, p in encoder.named_parameters()}
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Score."""
         with torch.no_grad():
+            for name, p in self.encoder.named_parameters():
+                self.mean[name].lerp_(p, 1 / state.global_step)
             if state.global_step not in self.marks:
                 return
             last = {name: p.detach().clone() for name, p in self.encoder.named_parameters()}
             kinds = {
                 "last": last,
                 "blend": {name: (p + self.base[name]) / 2 for name, p in last.items()},
+                "mean": self.mean,
             }
             for kind, weights in kinds.items():
                 self.set(weights)
@@ -204,8 +218,9 @@ def make_trainer(
 ) -> ResumableTrainer:
     stage, never = Adaptation(), 10**6
     settings = TrainSettings(
-        output=Path(tempfile.mkdtemp()), save_steps=never, logging_steps=never, decoder_warmup_steps=0, **given
-    )
+        output=Path(tempfile.mkdtemp()), save_steps=never, logging_steps=never, decoder_warmup_steps=0, workers=0,
+        precision="fp32", **given,
+    )  # fmt: skip
     settings = stage.resolve(fill_in(settings, encoder), given["max_steps"])
     arguments = stage.make_arguments(settings, encoder, evaluates=False, steps=given["max_steps"])
     arguments.save_strategy = "no"
@@ -241,19 +256,27 @@ def make_loss(
     return loss
 
 
+def prepare(options: argparse.Namespace, domain: str, recipe: Recipe) -> Path:
+    """Return a domain's text with a recipe's noise, prepared once."""
+    noise = "" if recipe.noise == "delete" else f"-{recipe.noise}"
+    folder: Path = options.work / f"{domain}-{recipe.deletion}{noise}"
+    if not folder.exists():
+        corpus = options.data / DOMAINS[domain][0] / "corpus.txt"
+        prepare_corpus(
+            files=[str(corpus)], output=folder, held_out=HELD_OUT, noise=recipe.noise, deletion_ratio=recipe.deletion
+        )
+    return folder
+
+
 def run(options: argparse.Namespace, domain: str, name: str, seed: int) -> None:
-    recipe, work = RECIPES[name], options.work
-    for deletion in {RECIPES["plain"].deletion, recipe.deletion}:
-        if not (work / f"{domain}-{deletion}").exists():
-            corpus = options.data / DOMAINS[domain][0] / "corpus.txt"
-            prepare_corpus(
-                files=[str(corpus)], output=work / f"{domain}-{deletion}", held_out=HELD_OUT, deletion_ratio=deletion
-            )
-    pairs = load_pairs(work / f"{domain}-{recipe.deletion}")
+    recipe = RECIPES[name]
+    plain, prepared = (prepare(options, domain, wanted) for wanted in (RECIPES["plain"], recipe))
+    pairs = load_pairs(prepared)
     data = pairs.train.with_transform(NoiseTransform(pairs.noise))
     tasks = tuning_tasks(options.data, domain)
-    proxy = read_tasks(str(work / f"{domain}-{RECIPES['plain'].deletion}"), "test")
-    cache = work / f"{domain}-{recipe.deletion}-{recipe.decoder}-{recipe.tied}-{recipe.layers}-{seed}.safetensors"
+    proxy = read_tasks(str(plain), "test")
+    decoder = f"{recipe.decoder}-{recipe.tied}-{recipe.layers}-{seed}"
+    cache = prepared.with_name(f"{prepared.name}-{decoder}.safetensors")
 
     def append(step: int, kind: str, value: float, proxy: float, recipe: str = name) -> None:
         line = {
@@ -275,7 +298,9 @@ def run(options: argparse.Namespace, domain: str, name: str, seed: int) -> None:
             append(0, "last", measure(base, tasks), measure(base, proxy), "base")
         loss = make_loss(encoder, base, data, recipe, seed, cache)
         marks = Marks(encoder, [tasks, proxy], options.marks, append)
-        given = {"max_steps": options.marks[-1], "seed": seed, "learning_rate": recipe.rate}
+        given = {
+            "max_steps": options.marks[-1], "seed": seed, "learning_rate": recipe.rate, "batch_size": recipe.batch
+        }  # fmt: skip
         make_trainer(encoder, loss, data, given, marks, decay=recipe.decay).train()
 
 

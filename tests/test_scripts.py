@@ -56,7 +56,7 @@ def run_script(monkeypatch: pytest.MonkeyPatch, main: Callable[[], None], *argum
     main()
 
 
-@pytest.mark.parametrize(("experiment", "rows"), [("rivals", 8), ("stages", 4)])
+@pytest.mark.parametrize(("experiment", "rows"), [("rivals", 12), ("stages", 5)])
 def test_a_comparison_trains_what_it_compares_and_prints_it_again_without_training(
     experiment: str,
     rows: int,
@@ -97,5 +97,5 @@ def test_the_search_scores_the_base_model_and_each_mark_of_a_recipe(
         *recipes, "--marks", 1, 2, "--output", "found.jsonl", "--work", "work",
     )  # fmt: skip
     found = [json.loads(line) for line in Path("found.jsonl").read_text().splitlines()]
-    assert [row["recipe"] for row in found] == ["base", *(name for name in recipes for _ in range(4))]
+    assert [row["recipe"] for row in found] == ["base", *(name for name in recipes for _ in range(6))]
     assert "| taught | 2 | blend |" in capsys.readouterr().out

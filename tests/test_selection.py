@@ -59,9 +59,11 @@ def scores_of(run: Path) -> dict[int, float]:
     return {entry["step"]: entry["eval_score"] for entry in entries if "eval_score" in entry}
 
 
-def same_weights(first: Path, second: Path) -> bool:
+def same_weights(first: Path, second: Path, base: Path | None = None) -> bool:
+    """Return whether two models are equal; if there is a base, whether the first is the mean of the other two."""
     a, b = load_file(first / "model.safetensors"), load_file(second / "model.safetensors")
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+    other = load_file((base or second) / "model.safetensors")
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name].lerp(other[name], 0.5)) for name in a)
 
 
 @pytest.fixture
@@ -73,7 +75,9 @@ def test_scores_are_those_of_evaluate_and_scoring_changes_no_bit(given: dict[str
     adapt(**given, output="run")
     scores = scores_of(Path("run"))
     assert list(scores) == [0, 10, 20, STEPS]
-    for step, model in ((0, tiny_model), (STEPS, Path(f"run/checkpoint-{STEPS}"))):
+    best = json.loads(Path("run/run.json").read_text())["best_step"]
+    assert best
+    for step, model in ((0, tiny_model), (best, Path("run/final"))):
         report = score_models(models=[model], data=["field"], split="dev", device="cpu")
         assert scores[step] == pytest.approx(report["results"][0]["score"], abs=1e-3)
     adapt(**{**given, "eval_data": ()}, output="plain")
@@ -90,7 +94,7 @@ def test_the_best_step_becomes_the_final_model(
     scripted(*scores)
     final = adapt(**given, output="run")
     assert tuple(scores_of(Path("run")).values()) == scores
-    assert same_weights(final, Path(f"run/checkpoint-{best}") if best else tiny_model)
+    assert same_weights(final, Path(f"run/checkpoint-{best}") if best else tiny_model, tiny_model)
     assert SentenceTransformer(str(final), device="cpu").max_seq_length == 64
     assert json.loads(Path("run/run.json").read_text())["best_step"] == best
 
@@ -139,7 +143,7 @@ def test_a_damaged_best_checkpoint_gives_way_to_the_next_best(
         adapt(**given, output="run", save_total_limit=9)
     Path("run/checkpoint-10/model.safetensors").write_bytes(b"")
     final = adapt(**given, output="run", resume=True)
-    assert same_weights(final, Path("run/checkpoint-20"))
+    assert same_weights(final, Path("run/checkpoint-20"), Path("run/base"))
     assert "checkpoint-10 scored 60.00" in caplog.text
 
 
@@ -226,7 +230,7 @@ def test_patience_ends_the_run_and_a_killed_one_at_the_same_step(
             adapt(**given)
     final = adapt(**given)
     assert scores_of(Path("run")) == {0: 50, 10: 60, 20: 55, 30: 54}
-    assert same_weights(final, Path("run/checkpoint-10"))
+    assert same_weights(final, Path("run/checkpoint-10"), Path("run/base"))
     assert "Stopped early, after step 30 of 60: 2 evaluations without a better score." in messages()
     adapt(**given)
     assert "This run is finished" in messages()

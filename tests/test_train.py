@@ -17,9 +17,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
+from tests.test_resume import interrupted_after
 from tests.tiny import assert_equal_to_the_bit, make_sentences
 from tsdae_kit import KitError, NoiseTransform, adapt, load_pairs, prepare_corpus
-from tsdae_kit.train import ANCHOR, CONTRAST, main
+from tsdae_kit.train import ANCHOR, BASE_SHARE, CONTRAST, main
 
 SHORT: dict[str, Any] = {"batch_size": 16, "max_steps": 6, "save_steps": 3, "logging_steps": 2}
 
@@ -292,7 +293,7 @@ def test_the_papers_recipe_is_a_name_for_its_settings(tiny_model: Path, tiny_dat
     assert [s["learning_rate"] for s in settings] == [3e-5, 1e-4]
     assert settings[0]["decoder_learning_rate"] == 3e-5
     assert settings[0]["decoder_warmup_steps"] == 0
-    assert settings[0]["contrast"] == settings[0]["anchor"] == 0
+    assert settings[0]["contrast"] == settings[0]["anchor"] == settings[0]["base_share"] == 0
     adapt(**given, recipe="paper", output="paper", resume=True)
     with pytest.raises(KitError, match="--recipe"):
         adapt(**given, recipe="best", output="other")
@@ -369,6 +370,30 @@ def test_a_plain_language_model_is_not_held_where_it_is(tiny_model: Path, tiny_d
         adapt(model=model, data=tiny_data, device="cpu", max_steps=2, batch_size=8, output="run", overwrite=True)
         settings = json.loads(Path("run/run.json").read_text())["settings"]
         assert (settings["contrast"], settings["anchor"], Path("run/base").is_dir()) == (CONTRAST, anchor, anchor > 0)
+        assert settings["base_share"] == (BASE_SHARE if anchor else 0)
+
+
+@pytest.mark.parametrize("anchor", [None, 0.0])
+def test_the_final_weights_are_averaged_with_those_of_the_base_model_the_run_keeps(
+    anchor: float | None, tiny_model: Path, tiny_data: Path
+) -> None:
+    """Also of a run that was broken off, whose base model is gone, and which knows it by the average alone."""
+    given: dict[str, Any] = {"data": tiny_data, **SHORT, "anchor": anchor, "base_share": 0.3, "output": "run"}
+    shutil.copytree(tiny_model, "gone")
+    with interrupted_after(4):
+        adapt(**given, model="gone")
+    shutil.rmtree("gone")
+    adapt(**given, resume=True)
+    base, trained, final = (
+        load_file(Path("run", name, "model.safetensors")) for name in ("base", "checkpoint-6", "final")
+    )
+    assert any(not torch.equal(trained[name], base[name]) for name in base)
+    for name, weights in final.items():
+        torch.testing.assert_close(weights, 0.7 * trained[name] + 0.3 * base[name])
+    assert "base model's share of the final weights: 0.3" in Path("run/final/README.md").read_text()
+    adapt(**given | {"base_share": 0.0, "output": "alone"}, model=str(tiny_model))
+    alone, trained = (load_file(Path("alone", name, "model.safetensors")) for name in ("final", "checkpoint-6"))
+    assert all(torch.equal(alone[name], trained[name]) for name in trained)
 
 
 def test_a_run_that_overwrites_another_is_held_at_its_own_base_model(tiny_model: Path, tiny_data: Path) -> None:
@@ -384,3 +409,13 @@ def test_a_run_that_overwrites_another_is_held_at_its_own_base_model(tiny_model:
 def test_what_needs_a_base_model_is_refused_from_scratch(tiny_data: Path) -> None:
     with pytest.raises(KitError, match="--anchor needs a base model"):
         adapt(model="scratch", data=tiny_data, anchor=1.0, device="cpu")
+    with pytest.raises(KitError, match="--base-share needs a base model"):
+        adapt(model="scratch", data=tiny_data, base_share=0.1, device="cpu")
+
+
+def test_a_share_that_cannot_be_had_is_refused(tiny_model: Path, tiny_data: Path) -> None:
+    for share, fault in ((1.0, "--base-share 1.0 is outside"), (-0.1, "--base-share -0.1 is outside")):
+        with pytest.raises(KitError, match=fault):
+            adapt(model=str(tiny_model), data=tiny_data, base_share=share, device="cpu")
+    with pytest.raises(KitError, match="--lora-rank freezes them"):
+        adapt(model=str(tiny_model), data=tiny_data, base_share=0.5, lora_rank=2, device="cpu")

@@ -195,7 +195,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
     "paper": {
         "batch_size": 8, "learning_rate": 3e-5, "decoder_learning_rate": 3e-5, "decoder_warmup_steps": 0,
-        "decoder": "cross-attention", "contrast": 0.0, "anchor": 0.0,
+        "decoder": "cross-attention", "contrast": 0.0, "anchor": 0.0, "base_share": 0.0,
     },
 }  # fmt: skip
 
@@ -226,6 +226,9 @@ class TrainSettings(RunSettings):
     anchor: float | None = option(
         None, "weight of keeping clean sentences where the base model has them (default: 10; from scratch, none)"
     )
+    base_share: float | None = option(
+        None, "share of the base model's weights in the final ones (default: 0.5; of adapters and from scratch, none)"
+    )
     fixed_noise: bool = option(False, "train every epoch on the noise of the first")
     with_pairs: Path | None = option(
         None, "a file of labelled pairs that belong together: trained on in the same steps, with in-batch negatives"
@@ -243,6 +246,12 @@ class TrainSettings(RunSettings):
             found.append(f"--lora-rank would freeze the random weights of --model {SCRATCH}: leave it out")
         if self.model == SCRATCH and self.anchor:
             found.append(f"--anchor needs a base model, and --model {SCRATCH} has none: leave it out")
+        if self.base_share is not None and not 0 <= self.base_share < 1:
+            found.append(f"--base-share {self.base_share} is outside 0 (what was trained alone) to below 1")
+        if self.base_share and self.model == SCRATCH:
+            found.append(f"--base-share needs a base model, and --model {SCRATCH} has none: leave it out")
+        if self.base_share and self.lora_rank:
+            found.append("--base-share averages weights that are trained, and --lora-rank freezes them: leave one out")
         if self.lora_rank and self.add_words:
             found.append("--lora-rank freezes the rows of --add-words: give one, or add the words in a run before")
         return found

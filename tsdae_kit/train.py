@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tsdae_kit.text.pairs import PreparedCorpus
+    from tsdae_kit.training.averaging import BaseShare
     from tsdae_kit.training.outcome import Examples
 
 logger = logging.getLogger("tsdae_kit")
@@ -34,6 +35,7 @@ PROBED, LOOKED_AT = 4, 1000  # sentences
 FILLED = 0.8  # of what is free, by --batch-size auto
 FINISHED_RATE, ADAPTER_RATE = 2e-5, 1e-4  # of an encoder that knows something already; results/README.md
 CONTRAST, ANCHOR = 1.0, 10.0  # weights beside the reconstruction; results/diary.md
+BASE_SHARE = 0.5  # of the final weights; results/README.md
 BASE = "base"  # in the run's folder
 LONGEST_WARMUP = 200  # steps of the decoder alone; measured in results/README.md
 
@@ -103,13 +105,26 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
             add_words(base, read_words(settings.add_words, "--add-words"))
         return base.float()
 
-    def keep(self, settings: TrainSettings, loss: nn.Module) -> None:
+    def keep(self, settings: TrainSettings, data: PreparedCorpus, loss: nn.Module) -> None:
         """Write a copy of the base model: a run goes on without what it began with."""
         from tsdae_kit.training.models import write_model
 
-        guidance, kept = cast(Any, loss).guidance, settings.output / BASE
-        if guidance and guidance.base and not kept.is_dir():
-            write_model(guidance.base, kept)
+        kept = settings.output / BASE
+        if not kept.is_dir() and (settings.anchor or settings.base_share):
+            write_model(self._base_of(settings, data, loss), kept)
+
+    def _base_of(self, settings: TrainSettings, data: PreparedCorpus, loss: nn.Module) -> SentenceTransformer:
+        """Return the base model that the loss knows, or else load it."""
+        guidance, device = cast(Any, loss).guidance, cast(Any, loss).encoder.device
+        return (guidance and guidance.base) or self._load_base(settings, data, device)
+
+    def base_share(self, settings: TrainSettings, data: PreparedCorpus, loss: nn.Module) -> BaseShare | None:
+        """Return what is to be averaged with the base model's weights."""
+        from tsdae_kit.training.averaging import BaseShare
+
+        if not settings.base_share:
+            return None
+        return BaseShare(settings.base_share, lambda: self._base_of(settings, data, loss))
 
     def _make_encoder(self, settings: TrainSettings, data: PreparedCorpus) -> SentenceTransformer:
         from tsdae_kit.text.words import SPACELESS
@@ -135,7 +150,11 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
                 f"--decoder-warmup-steps {warmup} leaves the encoder none of {steps} steps. Train longer, or lower it."
             )
         contrast, anchor = _guidance_weights(settings)
-        return replace(settings, decoder_warmup_steps=warmup, learning_rate=rate, contrast=contrast, anchor=anchor)
+        share = settings.base_share
+        if share is None:
+            share = BASE_SHARE if _has_finished_base(settings) and not settings.lora_rank else 0.0
+        return replace(settings, decoder_warmup_steps=warmup, learning_rate=rate, contrast=contrast, anchor=anchor,
+                       base_share=share)  # fmt: skip
 
     def make_loss(self, settings: TrainSettings, encoder: SentenceTransformer, data: PreparedCorpus) -> nn.Module:
         """Return the denoising loss, with its decoder, once it has been seen to teach the encoder something."""
@@ -210,6 +229,7 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
             "noise": f"{noise.kinds}; deletion ratio {noise.deletion_ratio}; words: {noise.words}",
             "decoder": type(decoder).__name__,
             "beside the reconstruction": f"contrast {settings.contrast:g}, anchor {settings.anchor:g}",
+            "the base model's share of the final weights": f"{settings.base_share:g}",
         }
         if data.beside:
             about["labelled pairs beside it"] = f"{data.beside.size:,}"
@@ -237,6 +257,9 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         if settings.contrast or settings.anchor:
             logger.info("Once the encoder learns, its loss holds %g times a contrast and %g times an anchor too.",
                         settings.contrast, settings.anchor)  # fmt: skip
+        if settings.base_share:
+            logger.info("The final weights are the mean of the trained ones and the base model's, whose share is %g.",
+                        settings.base_share)  # fmt: skip
         if data.beside:
             logger.info("Beside each sentence, one of %s labelled pairs of %s.", f"{data.beside.size:,}",
                         data.beside.files[0].path)  # fmt: skip
@@ -287,13 +310,18 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
 
 
 def _guidance_weights(settings: TrainSettings) -> tuple[float, float]:
-    """Return the weights of the contrast and the anchor, filled in; only what is finished is worth being kept."""
-    from tsdae_kit.training.models import is_finished
-
+    """Return the weights of the contrast and the anchor, filled in."""
     contrast = CONTRAST if settings.contrast is None else settings.contrast
     if settings.anchor is not None:
         return contrast, settings.anchor
-    return contrast, ANCHOR if settings.model != SCRATCH and is_finished(settings.model) else 0.0
+    return contrast, ANCHOR if _has_finished_base(settings) else 0.0
+
+
+def _has_finished_base(settings: TrainSettings) -> bool:
+    """Return whether the run begins with a model of sentences: only that is worth being kept."""
+    from tsdae_kit.training.models import is_finished
+
+    return settings.model != SCRATCH and is_finished(settings.model)
 
 
 main = make_main(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from tsdae_kit.evaluation.goals import Goal
+    from tsdae_kit.training.averaging import BaseShare
     from tsdae_kit.training.progress import Progress
     from tsdae_kit.training.selection import Selection
     from tsdae_kit.training.stage import TrainingData, TrainingStage
@@ -31,7 +32,7 @@ def write_best(
     record: dict[str, Any],
     encoder: SentenceTransformer,
     steps: tuple[int, int],
-    selection: Selection | None,
+    choice: tuple[Selection | None, BaseShare | None],
     load: Callable[[Path | None], SentenceTransformer],
 ) -> int:
     """Write the final model, of the best step if there are scores; return its step.
@@ -41,16 +42,18 @@ def write_best(
         record: The run's.
         encoder: As it is after the last step.
         steps: The last step, and how many the run was to have.
-        selection: The scores.
+        choice: The scores, and what the base model contributes to the weights.
         load: Gives the encoder of a checkpoint; of ``None``, the base model.
     """
     from tsdae_kit.training.card import complete_card
     from tsdae_kit.training.selection import choose_model
 
-    best = steps[0]
+    best, (selection, share) = steps[0], choice
     if selection:
         encoder, best = choose_model(selection, encoder, load, (settings.output, record["id"]), best)
         encoder.max_seq_length = record["max_length"]
+    if share:
+        share.mix_into(encoder)
     card = partial(complete_card, settings=settings, record=record, steps=steps[0], best=best)
     _write_final(settings.output / FINAL, encoder, card)
     finish_run(settings, {**record, "best_step": best, "stopped_early": steps[0] < steps[1]}, steps[0])

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tsdae_kit.evaluation.goals import Goal, score_goal
+from tsdae_kit.training.averaging import BaseShare
 from tsdae_kit.training.checkpoints import find_fault
 
 logger = logging.getLogger("tsdae_kit")
@@ -33,19 +34,26 @@ class Selection(TrainerCallback):
         batch_size: Texts encoded at once.
         max_length: The base model's, in tokens; a shorter one may be used in training.
         patience: After so many evaluations in a row without a better score the run ends.
+        share: What is scored has that of the base model, as the final model will.
 
     Attributes:
         scores: By step.
     """
 
     def __init__(
-        self, goals: Sequence[Goal], batch_size: int, max_length: int | None, patience: int | None = None
+        self,
+        goals: Sequence[Goal],
+        batch_size: int,
+        max_length: int | None,
+        patience: int | None = None,
+        share: BaseShare | None = None,
     ) -> None:
         self.scores: dict[int, float] = {}
         self._goals = goals
         self._batch_size = batch_size
         self._max_length = max_length
         self._patience = patience
+        self._share = share
 
     @property
     def best(self) -> int:
@@ -62,7 +70,8 @@ class Selection(TrainerCallback):
         length, training = encoder.max_seq_length, encoder.training
         encoder.max_seq_length = self._max_length
         try:
-            parts = {f"eval_{goal.name}": score_goal(goal, encoder, self._batch_size) for goal in self._goals}
+            with self._share.mixed(encoder) if self._share else nullcontext():
+                parts = {f"eval_{goal.name}": score_goal(goal, encoder, self._batch_size) for goal in self._goals}
         finally:
             encoder.max_seq_length = length
             encoder.train(training)

@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tsdae_kit.evaluation.goals import Goal
+    from tsdae_kit.training.averaging import BaseShare
     from tsdae_kit.training.progress import Progress
+    from tsdae_kit.training.selection import Selection
     from tsdae_kit.training.trainer import ResumableTrainer
 
 logger = logging.getLogger("tsdae_kit")
@@ -128,7 +130,6 @@ def _train(
     from tsdae_kit.training.memory import keep_freed_memory
     from tsdae_kit.training.models import choose_device, load_encoder
     from tsdae_kit.training.progress import Progress
-    from tsdae_kit.training.selection import Selection
     from tsdae_kit.training.space import check_space
 
     stack.enter_context(quiet_frameworks())
@@ -162,13 +163,12 @@ def _train(
         )
         record = processes.from_first(lambda: begin_run(settings, *facts))
         _log_to_file(run, stack)
-    processes.from_first(lambda: stage.keep(settings, loss))
+    processes.from_first(lambda: stage.keep(settings, data, loss))
+    share = stage.base_share(settings, data, loss)
     _introduce(settings, run.settings, encoder, lambda: stage.introduce(settings, data, loss, steps))
     evaluated = processes.from_first(lambda: trim_metrics(run.folder / METRICS, checkpoint))
     begin = step_of(checkpoint) if checkpoint else 0
-    selection = Selection(goals, settings.batch_size, record["max_length"], settings.patience) if goals else None
-    if selection:
-        selection.remember(run.folder / METRICS, checkpoint)
+    selection = _take_up_scores(run, settings, record, (goals, share), checkpoint) if goals else None
     arguments.eval_on_start = evaluates and begin % settings.eval_steps == 0 and begin not in evaluated
     progress = Progress(run.folder / METRICS, sentences_per_step(settings), stage.tokens_per_word(encoder, data))
     started, last = time.monotonic(), begin
@@ -182,11 +182,27 @@ def _train(
     if last < steps:
         logger.info("Stopped early, after step %d of %d: %d evaluations without a better score.", last, steps,
                     settings.patience)  # fmt: skip
-    best = processes.from_first(lambda: write_best(settings, record, encoder, (last, steps), selection, load))
+    best = processes.from_first(lambda: write_best(settings, record, encoder, (last, steps), (selection, share), load))
     conclude(run.folder / FINAL, last, progress, time.monotonic() - started)
     if selection:
         show_scores(goals, selection, best)
     return settings, best
+
+
+def _take_up_scores(
+    run: Run,
+    settings: RunSettings,
+    record: dict[str, Any],
+    scored: tuple[list[Goal], BaseShare | None],
+    checkpoint: Path | None,
+) -> Selection:
+    """Return what scores the encoder, with the scores so far."""
+    from tsdae_kit.training.selection import Selection
+
+    goals, share = scored
+    selection = Selection(goals, settings.batch_size, record["max_length"], settings.patience, share)
+    selection.remember(run.folder / METRICS, checkpoint)
+    return selection
 
 
 def _make_loss(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tsdae_kit.evaluation.goals import Goal
+    from tsdae_kit.training.averaging import BaseShare
     from tsdae_kit.training.outcome import Examples
 
 
@@ -84,8 +85,12 @@ class TrainingStage(ABC, Generic[Settings, Data]):
     ) -> SentenceTransformerTrainingArguments:
         """Return the library's training arguments."""
 
-    def keep(self, settings: Settings, loss: nn.Module) -> None:
+    def keep(self, settings: Settings, data: Data, loss: nn.Module) -> None:
         """Write into the run's folder what it needs, beside its checkpoints, to go on."""
+
+    def base_share(self, settings: Settings, data: Data, loss: nn.Module) -> BaseShare | None:
+        """Return what the base model contributes to the final weights, if it does."""
+        return None
 
     @abstractmethod
     def describe(self, settings: Settings, data: Data, loss: nn.Module) -> dict[str, str]:
