@@ -3,9 +3,9 @@
 Each stage is one function: :func:`prepare_corpus`, :func:`adapt`, :func:`fine_tune`,
 :func:`score_models`, :func:`export_model`; :func:`write_report` and :func:`inspect_run` show what a run
 did. The pieces are public too: :class:`Noise` and :class:`NoiseTransform`, :class:`TSDAELoss`,
-:class:`Guidance` and :func:`probe_signal`, :class:`LengthGroupedBatchSampler`, :class:`DecoderWarmup`
-and :class:`ResumableTrainer` work with the library's own classes around them. Names are imported when
-they are first used, so that ``import tsdae_kit`` costs nothing.
+:class:`Guidance` and :func:`probe_signal`, :class:`LengthGroupedBatchSampler`, :class:`DecoderWarmup`,
+:class:`ResumableTrainer` and :class:`BaseShare` work with the library's own classes around them. Names are
+imported when they are first used, so that ``import tsdae_kit`` costs nothing.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from tsdae_kit.text.noise import Noise, NoiseTransform
     from tsdae_kit.text.pairs import PreparedCorpus, load_pairs
     from tsdae_kit.train import adapt
+    from tsdae_kit.training.averaging import BaseShare
     from tsdae_kit.training.batches import LengthGroupedBatchSampler
     from tsdae_kit.training.trainer import ResumableTrainer
     from tsdae_kit.training.warmup import DecoderWarmup
 
 _HOMES = {
+    "BaseShare": "training.averaging",
     "DecoderWarmup": "training.warmup",
     "Guidance": "denoising.guidance",
     "Inspection": "inspect",
@@ -53,6 +55,7 @@ _HOMES = {
     "write_report": "report",
 }
 __all__ = [
+    "BaseShare",
     "DecoderWarmup",
     "Guidance",
     "Inspection",
