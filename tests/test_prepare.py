@@ -316,6 +316,17 @@ class Page(HTMLParser):
         self.text += f"{data}\n"
 
 
+def test_masked_words_are_counted_as_words_fewer(caplog: pytest.LogCaptureFixture) -> None:
+    write("c.txt", make_sentences(200))
+    for noise in ("delete", "mask"):
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            prepare_corpus(files=["c.txt"], output=noise, noise=noise)
+        found = re.search(r"words fewer in the noisy text +(-?[\d.]+)%", caplog.text)
+        assert found
+        assert 50 < float(found[1]) < 70
+
+
 def test_the_closing_table_and_the_page_say_the_same(tiny_model: Path, caplog: pytest.LogCaptureFixture) -> None:
     good = [*make_sentences(99), "An unknown <b>word</b> & more."]
     source = write("c.txt", [*good, "x", good[0]])

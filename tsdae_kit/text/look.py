@@ -52,7 +52,8 @@ def take_look(folder: Path, manifest: dict[str, Any], model: str, max_length: in
     clean = [text for text, _ in pairs]
     split = SPLITTERS[manifest["noise"]["words"]]
     words = np.array([len(split(text)) for text in clean])
-    left = sum(len(split(noisy)) for _, noisy in pairs)
+    mask = manifest["noise"]["mask_token"]  # which stands for a word, and is none
+    left = sum(len(split(noisy.replace(mask, " "))) for _, noisy in pairs)
     lengths = {"characters": np.array([len(text) for text in clean]), "words": words}
     rows = [("words fewer in the noisy text", f"{1 - left / max(words.sum(), 1):.1%}")]
     if found := _find(model, "tokenizer.json"):
