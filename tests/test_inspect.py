@@ -63,6 +63,9 @@ def test_it_shows_the_runs_own_noise_and_neighbours(tiny_model: Path, tiny_data:
     assert (found.text, found.noisy) == (text, load_pairs(tiny_data).noise(text))
     assert len(found.neighbours) == 2
     assert text not in [other for _, other in found.neighbours]
+    final = SentenceTransformer("run/final", device="cpu")
+    for score, other in found.neighbours:
+        assert score == pytest.approx(float(final.similarity(*final.encode([text, other]))), abs=1e-5)
     assert f"noisy    {found.noisy}\n" in messages()
     assert len(inspect_run(run="run", nearest=0, device="cpu")) == 5
 

@@ -58,11 +58,12 @@ def inspect_run(**given: Any) -> list[Inspection]:
 def _inspect(settings: InspectSettings) -> list[Inspection]:
     from tsdae_kit.denoising.rebuild import rebuild
     from tsdae_kit.text.pairs import load_pairs, spread
+    from tsdae_kit.training.averaging import BaseShare
     from tsdae_kit.training.checkpoints import step_of
-    from tsdae_kit.training.models import choose_device
+    from tsdae_kit.training.models import choose_device, load_encoder
     from tsdae_kit.training.neighbours import find_neighbours
     from tsdae_kit.training.outcome import REBUILT, find_decoder, load_trained
-    from tsdae_kit.training.runs import read_record
+    from tsdae_kit.training.runs import BASE, read_record
 
     record = read_record(settings.run)
     if record is None or "data" not in record["settings"]:
@@ -70,14 +71,18 @@ def _inspect(settings: InspectSettings) -> list[Inspection]:
     trained = make_settings(TrainSettings, {**record["settings"], "output": settings.run})
     corpus = load_pairs(settings.data or trained.data)
     checkpoint = find_decoder(settings.run, record)
+    device = choose_device(settings.device)
     with quiet_frameworks():
-        loss = load_trained(trained, checkpoint, choose_device(settings.device))
+        loss = load_trained(trained, checkpoint, device)
     logger.info("%s, step %d.", settings.run, step_of(checkpoint))
     shown = corpus.held_out if corpus.held_out_size else corpus.train
     texts = list(settings.text) or shown[spread(len(shown), REBUILT)]["clean"]
     noisy = [corpus.noise(text) for text in texts]
     searched = corpus.train[spread(corpus.size, settings.searched)]["clean"]
     rebuilt = rebuild(loss, noisy, texts)
+    if trained.base_share:  # the neighbours are the final model's
+        with quiet_frameworks():
+            BaseShare(trained.base_share, lambda: load_encoder(str(settings.run / BASE), device)).mix_into(loss.encoder)
     neighbours = find_neighbours(loss.encoder, texts, searched, settings.nearest)
     return [Inspection(*parts) for parts in zip(texts, noisy, rebuilt, neighbours, strict=True)]
 

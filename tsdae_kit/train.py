@@ -18,6 +18,7 @@ from tsdae_kit.errors import KitError
 from tsdae_kit.options import make_main
 from tsdae_kit.settings import LARGEST_BATCH, RECIPES, SCRATCH, TrainSettings
 from tsdae_kit.training import processes
+from tsdae_kit.training.runs import BASE
 from tsdae_kit.training.session import run_stage, sentences_per_step
 from tsdae_kit.training.stage import TrainingStage
 
@@ -36,7 +37,6 @@ FILLED = 0.8  # of what is free, by --batch-size auto
 FINISHED_RATE, ADAPTER_RATE = 2e-5, 1e-4  # of an encoder that knows something already; results/README.md
 CONTRAST, ANCHOR = 1.0, 10.0  # weights beside the reconstruction; results/diary.md
 BASE_SHARE = 0.5  # of the final weights; results/README.md
-BASE = "base"  # in the run's folder
 LONGEST_WARMUP = 200  # steps of the decoder alone; measured in results/README.md
 
 

@@ -29,6 +29,7 @@ from tsdae_kit.training.checkpoints import list_checkpoints, step_of
 logger = logging.getLogger("tsdae_kit")
 RECORD = "run.json"
 FINAL = "final"
+BASE = "base"  # what the run began with
 METRICS = "metrics.jsonl"
 _TIME = "%Y-%m-%d %H:%M:%S %z"
 _KEYS: dict[str, type | tuple[type, ...]] = {
