@@ -33,7 +33,7 @@ from tsdae_kit.train import FINISHED_RATE, Adaptation
 from tsdae_kit.training.models import choose_device, load_encoder
 
 BATCH, LENGTH, RATE = 32, 32, 2e-5
-ALIKE = {"precision": "fp32", "workers": 0}  # whatever the machine has
+ALIKE: dict[str, Any] = {"precision": "fp32", "workers": 0}  # whatever the machine has
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def whole(model: str, field: Field, seed: int, output: Path, **more: Any) -> str
 
 def rebuilding(model: str, field: Field, seed: int, output: Path) -> str:
     """``tsdae_kit.train`` by reconstruction alone, half as fast, not averaged."""
-    return whole(model, field, seed, output, contrast=0.0, anchor=0.0, learning_rate=1e-5)
+    return whole(model, field, seed, output, contrast=0.0, anchor=0.0, learning_rate=FINISHED_RATE / 2)
 
 
 def slow(model: str, field: Field, seed: int, output: Path) -> str:

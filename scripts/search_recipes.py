@@ -28,7 +28,7 @@ from torch.nn.functional import cross_entropy, normalize
 from transformers import TrainerCallback
 
 from scripts.compare import fewer_docs
-from scripts.methods import layer_rates
+from scripts.methods import ALIKE, layer_rates
 from tsdae_kit import ResumableTrainer, TSDAELoss, load_pairs, prepare_corpus
 from tsdae_kit.console import quiet_frameworks
 from tsdae_kit.denoising.guidance import Guidance
@@ -218,8 +218,8 @@ def make_trainer(
 ) -> ResumableTrainer:
     stage, never = Adaptation(), 10**6
     settings = TrainSettings(
-        output=Path(tempfile.mkdtemp()), save_steps=never, logging_steps=never, decoder_warmup_steps=0, workers=0,
-        precision="fp32", **given,
+        output=Path(tempfile.mkdtemp()), save_steps=never, logging_steps=never, decoder_warmup_steps=0, **ALIKE,
+        **given,
     )  # fmt: skip
     settings = stage.resolve(fill_in(settings, encoder), given["max_steps"])
     arguments = stage.make_arguments(settings, encoder, evaluates=False, steps=given["max_steps"])

@@ -80,7 +80,7 @@ def _inspect(settings: InspectSettings) -> list[Inspection]:
     noisy = [corpus.noise(text) for text in texts]
     searched = corpus.train[spread(corpus.size, settings.searched)]["clean"]
     rebuilt = rebuild(loss, noisy, texts)
-    if trained.base_share:  # the neighbours are the final model's
+    if trained.base_share:  # as in the final model
         with quiet_frameworks():
             BaseShare(trained.base_share, lambda: load_encoder(str(settings.run / BASE), device)).mix_into(loss.encoder)
     neighbours = find_neighbours(loss.encoder, texts, searched, settings.nearest)
