@@ -186,6 +186,16 @@ def decayed_whole(model: str, field: Field, seed: int, output: Path) -> str:
     return decayed(model, field, seed, output, base_share=0.0)
 
 
+def joined(model: str, field: Field, seed: int, output: Path, **more: Any) -> str:
+    """``tsdae_kit.train`` with the field's positive pairs in the same steps."""
+    return stage_one(model, field, seed, output, with_pairs=field.pairs, **more)
+
+
+def joined_whole(model: str, field: Field, seed: int, output: Path) -> str:
+    """The same, not averaged."""
+    return joined(model, field, seed, output, base_share=0.0)
+
+
 def stage_two(model: str, field: Field, seed: int, output: Path) -> str:
     """``tsdae_kit.finetune`` on the field's positive pairs, each with a negative from its text."""
     return _on_pairs(
