@@ -14,6 +14,7 @@ from sentence_transformers import SentenceTransformer
 from tests.tiny import SHORT, make_sentences
 from tsdae_kit import KitError, TSDAELoss, adapt, inspect_run, load_pairs
 from tsdae_kit.denoising.rebuild import rebuild
+from tsdae_kit.inspect import Inspection
 from tsdae_kit.settings import DecoderKind
 
 
@@ -63,11 +64,22 @@ def test_it_shows_the_runs_own_noise_and_neighbours(tiny_model: Path, tiny_data:
     assert (found.text, found.noisy) == (text, load_pairs(tiny_data).noise(text))
     assert len(found.neighbours) == 2
     assert text not in [other for _, other in found.neighbours]
-    final = SentenceTransformer("run/final", device="cpu")
-    for score, other in found.neighbours:
-        assert score == pytest.approx(float(final.similarity(*final.encode([text, other]))), abs=1e-5)
+    _check_neighbours("run/final", found)
     assert f"noisy    {found.noisy}\n" in messages()
     assert len(inspect_run(run="run", nearest=0, device="cpu")) == 5
+    shutil.rmtree("run/final")
+    (before,) = inspect_run(run="run", text=[text], device="cpu")
+    _check_neighbours("run/checkpoint-6", before)
+    shutil.copytree(tiny_model, "run/final")  # as where nothing beat the base model
+    (after,) = inspect_run(run="run", text=[text], device="cpu")
+    _check_neighbours(tiny_model, after)
+    assert after.rebuilt == before.rebuilt
+
+
+def _check_neighbours(model: str | Path, found: Inspection) -> None:
+    encoder = SentenceTransformer(str(model), device="cpu")
+    for score, other in found.neighbours:
+        assert score == pytest.approx(float(encoder.similarity(*encoder.encode([found.text, other]))), abs=1e-5)
 
 
 def test_what_it_needs_and_misses_is_one_line(tiny_model: Path, tiny_data: Path) -> None:

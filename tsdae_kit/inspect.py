@@ -1,7 +1,7 @@
 """Looks into a run: a sentence, its noisy form, what the decoder rebuilds of it, and its neighbours in the corpus.
 
-``python -m tsdae_kit.inspect RUN --text "..."``. Encoder and decoder are those of the best step's checkpoint
-(the final model has no decoder any more).
+``python -m tsdae_kit.inspect RUN --text "..."``. Sentences are rebuilt by encoder and decoder of the best step's
+checkpoint (the final model has no decoder any more); neighbours are the final model's, once there is one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Inspection:
         text: The sentence.
         noisy: With the run's noise, that of its first epoch.
         rebuilt: From the noisy sentence's embedding alone.
-        neighbours: Cosine similarity and text of the nearest among those trained on.
+        neighbours: Cosine similarity and text of the nearest among those trained on, by the final model, or by the
+            checkpoint's encoder while the run has none.
     """
 
     text: str
@@ -58,12 +59,11 @@ def inspect_run(**given: Any) -> list[Inspection]:
 def _inspect(settings: InspectSettings) -> list[Inspection]:
     from tsdae_kit.denoising.rebuild import rebuild
     from tsdae_kit.text.pairs import load_pairs, spread
-    from tsdae_kit.training.averaging import BaseShare
     from tsdae_kit.training.checkpoints import step_of
     from tsdae_kit.training.models import choose_device, load_encoder
     from tsdae_kit.training.neighbours import find_neighbours
     from tsdae_kit.training.outcome import REBUILT, find_decoder, load_trained
-    from tsdae_kit.training.runs import BASE, read_record
+    from tsdae_kit.training.runs import FINAL, read_record
 
     record = read_record(settings.run)
     if record is None or "data" not in record["settings"]:
@@ -80,10 +80,10 @@ def _inspect(settings: InspectSettings) -> list[Inspection]:
     noisy = [corpus.noise(text) for text in texts]
     searched = corpus.train[spread(corpus.size, settings.searched)]["clean"]
     rebuilt = rebuild(loss, noisy, texts)
-    if trained.base_share:  # as in the final model
-        with quiet_frameworks():
-            BaseShare(trained.base_share, lambda: load_encoder(str(settings.run / BASE), device)).mix_into(loss.encoder)
-    neighbours = find_neighbours(loss.encoder, texts, searched, settings.nearest)
+    final = settings.run / FINAL
+    with quiet_frameworks():
+        encoder = load_encoder(str(final), device, trained.trust_remote_code) if final.is_dir() else loss.encoder
+    neighbours = find_neighbours(encoder, texts, searched, settings.nearest)
     return [Inspection(*parts) for parts in zip(texts, noisy, rebuilt, neighbours, strict=True)]
 
 
