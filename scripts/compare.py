@@ -40,6 +40,7 @@ from scripts.methods import (
     joined_whole,
     pairs_after,
     pairs_alone,
+    pairs_averaged,
     rebuilding,
     stage_one,
     stage_two,
@@ -83,7 +84,9 @@ EXPERIMENTS: dict[str, tuple[tuple[str, ...], dict[str, Sequence[Method]]]] = {
         ("medquad",),
         {"stage two": [untrained, pairs_alone], "untrained": [untrained], "stage one": [from_scratch],
          "stage one, then two": [from_scratch, pairs_after], "two passes of stage one": [from_scratch_longer],
-         "two passes, then two": [from_scratch_longer, pairs_after]},
+         "two passes, then two": [from_scratch_longer, pairs_after],
+         "stage one, then two, averaged": [from_scratch, pairs_averaged],
+         "two passes, then two, averaged": [from_scratch_longer, pairs_averaged]},
     ),
     "scratch-mini": (
         ("medquad",),

@@ -204,14 +204,19 @@ def stage_two(model: str, field: Field, seed: int, output: Path) -> str:
     )  # fmt: skip
 
 
-def pairs_alone(model: str, field: Field, seed: int, output: Path, rate: float = 3e-4) -> str:
+def pairs_alone(model: str, field: Field, seed: int, output: Path, rate: float = 3e-4, **more: Any) -> str:
     """``tsdae_kit.finetune`` of a new model on the field's positive pairs, three passes."""
-    return _on_pairs(model, field, seed, output, learning_rate=rate, epochs=3, max_length=2 * LENGTH)
+    return _on_pairs(model, field, seed, output, learning_rate=rate, epochs=3, max_length=2 * LENGTH, **more)
 
 
-def pairs_after(model: str, field: Field, seed: int, output: Path) -> str:
+def pairs_after(model: str, field: Field, seed: int, output: Path, **more: Any) -> str:
     """The same at a third of the rate, for one that has something to lose; both chosen on mqp's train and dev pairs."""
-    return pairs_alone(model, field, seed, output, rate=1e-4)
+    return pairs_alone(model, field, seed, output, rate=1e-4, **more)
+
+
+def pairs_averaged(model: str, field: Field, seed: int, output: Path) -> str:
+    """The same, the weights half-way between those it began with and those it ended with."""
+    return pairs_after(model, field, seed, output, base_share=0.5)
 
 
 def _on_pairs(model: str, field: Field, seed: int, output: Path, **own: Any) -> str:

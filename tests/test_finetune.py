@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import losses
 
 from tests.test_resume import interrupted_after
-from tests.tiny import ENDINGS, SUBJECTS, assert_equal_to_the_bit, make_sentences
+from tests.tiny import ENDINGS, SUBJECTS, assert_averaged, assert_equal_to_the_bit, make_sentences
 from tsdae_kit import fine_tune
 from tsdae_kit.errors import KitError
 from tsdae_kit.text.labelled import load_labelled
@@ -79,6 +80,22 @@ def test_a_resumed_run_ends_in_the_same_bits(objective: str, tiny_model: Path) -
             else:
                 tune(tiny_model, file, output="killed", resume=resume)
     assert_equal_to_the_bit(Path("whole"), Path("killed"), STEPS)
+
+
+def test_the_final_weights_are_averaged_with_those_it_began_with(tiny_model: Path) -> None:
+    """Also of a run that was broken off, and whose base model is gone."""
+    file = write("pairs.jsonl", FILES["multiple-negatives"])
+    gone = shutil.copytree(tiny_model, Path("gone"))
+    with interrupted_after(5):
+        tune(gone, file, base_share=0.3)
+    shutil.rmtree(gone)
+    tune(gone, file, base_share=0.3, resume=True)
+    assert_averaged(Path("run"), STEPS, 0.3)
+    tune(tiny_model, file, output="alone")
+    assert not Path("alone/base").exists()
+    for fault, given in (("is outside", {"base_share": 1.0}), ("freezes them", {"base_share": 0.5, "lora_rank": 2})):
+        with pytest.raises(KitError, match=fault):
+            tune(tiny_model, file, output="other", **given)
 
 
 def test_a_run_that_is_resumed_knows_its_files(tiny_model: Path) -> None:

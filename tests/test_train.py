@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 from tests.test_resume import interrupted_after
-from tests.tiny import assert_equal_to_the_bit, make_sentences
+from tests.tiny import assert_averaged, assert_equal_to_the_bit, make_sentences
 from tsdae_kit import KitError, NoiseTransform, adapt, load_pairs, prepare_corpus
 from tsdae_kit.train import ANCHOR, BASE_SHARE, CONTRAST, main
 
@@ -384,13 +384,7 @@ def test_the_final_weights_are_averaged_with_those_of_the_base_model_the_run_kee
         adapt(**given, model="gone")
     shutil.rmtree("gone")
     adapt(**given, resume=True)
-    base, trained, final = (
-        load_file(Path("run", name, "model.safetensors")) for name in ("base", "checkpoint-6", "final")
-    )
-    assert any(not torch.equal(trained[name], base[name]) for name in base)
-    for name, weights in final.items():
-        torch.testing.assert_close(weights, 0.7 * trained[name] + 0.3 * base[name])
-    assert "base model's share of the final weights: 0.3" in Path("run/final/README.md").read_text()
+    assert_averaged(Path("run"), 6, 0.3)
     adapt(**given | {"base_share": 0.0, "output": "alone"}, model=str(tiny_model))
     alone, trained = (load_file(Path("alone", name, "model.safetensors")) for name in ("final", "checkpoint-6"))
     assert all(torch.equal(alone[name], trained[name]) for name in trained)

@@ -165,3 +165,14 @@ def last_step(run: Path) -> int:
         return int(json.loads(lines[-1])["step"])
     except (OSError, IndexError, ValueError):
         return 0
+
+
+def assert_averaged(run: Path, step: int, share: float) -> None:
+    """Check that the final weights are those of the step and, by their share, of the base model that the run keeps."""
+    base, trained, final = (
+        load_file(run / name / "model.safetensors") for name in ("base", f"checkpoint-{step}", "final")
+    )
+    assert any(not torch.equal(trained[name], base[name]) for name in base)
+    for name, weights in final.items():
+        torch.testing.assert_close(weights, (1 - share) * trained[name] + share * base[name])
+    assert f"base model's share of the final weights: {share}" in (run / "final" / "README.md").read_text()

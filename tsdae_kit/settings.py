@@ -114,6 +114,9 @@ class RunSettings:
     lora_rank: int | None = option(
         None, "train low-rank adapters of this rank beside the encoder's frozen weights; final/ is merged"
     )
+    base_share: float | None = option(
+        None, "share of the base model's weights in the final ones (default: 0.5; of adapters and from scratch, none)"
+    )
     max_length: int | None = option(None, "tokens at which sentences are cut in training (default: the model's)")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
         "auto", "auto: bf16 where the hardware has it, else fp32"
@@ -186,6 +189,10 @@ class RunSettings:
             found.append(_SEED_PROBLEM.format(self.seed))
         if self.max_length is not None and 0 < self.max_length < 4:
             found.append(f"--max-length {self.max_length} leaves no words between the special tokens")
+        if self.base_share is not None and not 0 <= self.base_share < 1:
+            found.append(f"--base-share {self.base_share} is outside 0 (what was trained alone) to below 1")
+        if self.base_share and self.lora_rank:
+            found.append("--base-share averages weights that are trained, and --lora-rank freezes them: leave one out")
         return found
 
 
@@ -226,9 +233,6 @@ class TrainSettings(RunSettings):
     anchor: float | None = option(
         None, "weight of keeping clean sentences where the base model has them (default: 10; from scratch, none)"
     )
-    base_share: float | None = option(
-        None, "share of the base model's weights in the final ones (default: 0.5; of adapters and from scratch, none)"
-    )
     fixed_noise: bool = option(False, "train every epoch on the noise of the first")
     with_pairs: Path | None = option(
         None, "a file of labelled pairs that belong together: trained on in the same steps, with in-batch negatives"
@@ -246,12 +250,8 @@ class TrainSettings(RunSettings):
             found.append(f"--lora-rank would freeze the random weights of --model {SCRATCH}: leave it out")
         if self.model == SCRATCH and self.anchor:
             found.append(f"--anchor needs a base model, and --model {SCRATCH} has none: leave it out")
-        if self.base_share is not None and not 0 <= self.base_share < 1:
-            found.append(f"--base-share {self.base_share} is outside 0 (what was trained alone) to below 1")
         if self.base_share and self.model == SCRATCH:
             found.append(f"--base-share needs a base model, and --model {SCRATCH} has none: leave it out")
-        if self.base_share and self.lora_rank:
-            found.append("--base-share averages weights that are trained, and --lora-rank freezes them: leave one out")
         if self.lora_rank and self.add_words:
             found.append("--lora-rank freezes the rows of --add-words: give one, or add the words in a run before")
         return found
@@ -273,6 +273,9 @@ class FineTuneSettings(RunSettings):
     model: str = option("runs/tsdae/final", "the encoder to start from: a folder or a hub name")
     output: Path = option(Path("runs/finetuned"), "the run's folder", may_change=True)
     learning_rate: float | None = option(2e-5, "its height: it rises for a tenth of the run, then falls to zero")
+    base_share: float | None = option(
+        0.0, "share of the weights that it began with in the final ones: what the pairs do not teach is kept"
+    )
     loss: Objective = option("auto", "the objective (auto: by the columns of each file)")
     mine_negatives: Path | None = option(
         None, "a text file, of which each pair gets a hard negative that the encoder finds before it is trained"

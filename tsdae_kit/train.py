@@ -18,7 +18,6 @@ from tsdae_kit.errors import KitError
 from tsdae_kit.options import make_main
 from tsdae_kit.settings import LARGEST_BATCH, RECIPES, SCRATCH, TrainSettings
 from tsdae_kit.training import processes
-from tsdae_kit.training.runs import BASE
 from tsdae_kit.training.session import run_stage, sentences_per_step
 from tsdae_kit.training.stage import TrainingStage
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tsdae_kit.text.pairs import PreparedCorpus
-    from tsdae_kit.training.averaging import BaseShare
     from tsdae_kit.training.outcome import Examples
 
 logger = logging.getLogger("tsdae_kit")
@@ -60,6 +58,7 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
     """Stage one: prepared pairs, and the denoising loss behind a warm-up of its decoder."""
 
     kind = TrainSettings
+    _words_said = False
 
     def load_data(self, settings: TrainSettings) -> PreparedCorpus:
         """Return the prepared pairs."""
@@ -86,45 +85,12 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
 
             words = read_words(settings.add_words, "--add-words")
             added = add_words(encoder, words)
-            logger.info(
-                "%s: %d words became tokens, %d were tokens already.", settings.add_words, added, len(words) - added
-            )
+            if not self._words_said:  # the base model may be loaded again
+                logger.info(
+                    "%s: %d words became tokens, %d were tokens already.", settings.add_words, added, len(words) - added
+                )
+            self._words_said = True
         return encoder
-
-    def _load_base(self, settings: TrainSettings, data: PreparedCorpus, device: torch.device) -> SentenceTransformer:
-        """Return the model that the run began with: the run's own copy, once there is one."""
-        from tsdae_kit.text.words import read_words
-        from tsdae_kit.training.models import load_encoder
-        from tsdae_kit.training.vocabulary import add_words
-
-        kept = settings.output / BASE
-        if kept.is_dir() and not settings.overwrite:
-            return load_encoder(str(kept), device, settings.trust_remote_code)
-        base = super().load_encoder(settings, data, device)
-        if settings.add_words:
-            add_words(base, read_words(settings.add_words, "--add-words"))
-        return base.float()
-
-    def keep(self, settings: TrainSettings, data: PreparedCorpus, loss: nn.Module) -> None:
-        """Write a copy of the base model: a run goes on without what it began with."""
-        from tsdae_kit.training.models import write_model
-
-        kept = settings.output / BASE
-        if not kept.is_dir() and (settings.anchor or settings.base_share):
-            write_model(self._base_of(settings, data, loss), kept)
-
-    def _base_of(self, settings: TrainSettings, data: PreparedCorpus, loss: nn.Module) -> SentenceTransformer:
-        """Return the base model that the loss knows, or else load it."""
-        guidance, device = cast(Any, loss).guidance, cast(Any, loss).encoder.device
-        return (guidance and guidance.base) or self._load_base(settings, data, device)
-
-    def base_share(self, settings: TrainSettings, data: PreparedCorpus, loss: nn.Module) -> BaseShare | None:
-        """Return what is to be averaged with the base model's weights."""
-        from tsdae_kit.training.averaging import BaseShare
-
-        if not settings.base_share:
-            return None
-        return BaseShare(settings.base_share, lambda: self._base_of(settings, data, loss))
 
     def _make_encoder(self, settings: TrainSettings, data: PreparedCorpus) -> SentenceTransformer:
         from tsdae_kit.text.words import SPACELESS
@@ -165,7 +131,7 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
 
         beside = make_objective(NEEDS_DISTINCT, encoder, 0, 0) if data.beside else None
         contrast, anchor = _guidance_weights(settings)
-        base = self._load_base(settings, data, encoder.device) if anchor else None  # the encoder may be a checkpoint's
+        base = self.load_base(settings, data, encoder.device) if anchor else None  # the encoder may be a checkpoint's
         guidance = Guidance(contrast, anchor, base) if contrast or anchor else None
         loss = TSDAELoss(encoder, decoder=settings.decoder, beside=beside, guidance=guidance)
         first = data.train[:PROBED]
@@ -229,7 +195,6 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
             "noise": f"{noise.kinds}; deletion ratio {noise.deletion_ratio}; words: {noise.words}",
             "decoder": type(decoder).__name__,
             "beside the reconstruction": f"contrast {settings.contrast:g}, anchor {settings.anchor:g}",
-            "the base model's share of the final weights": f"{settings.base_share:g}",
         }
         if data.beside:
             about["labelled pairs beside it"] = f"{data.beside.size:,}"
@@ -257,9 +222,6 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         if settings.contrast or settings.anchor:
             logger.info("Once the encoder learns, its loss holds %g times a contrast and %g times an anchor too.",
                         settings.contrast, settings.anchor)  # fmt: skip
-        if settings.base_share:
-            logger.info("The final weights are the mean of the trained ones and the base model's, whose share is %g.",
-                        settings.base_share)  # fmt: skip
         if data.beside:
             logger.info("Beside each sentence, one of %s labelled pairs of %s.", f"{data.beside.size:,}",
                         data.beside.files[0].path)  # fmt: skip

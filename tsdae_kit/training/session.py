@@ -161,10 +161,11 @@ def _train(
             {goal.name: goal.digest for goal in goals},
             {"base model": public_name(settings.model), **stage.describe(settings, data, loss)},
         )
+        if settings.base_share:
+            facts[-1]["the base model's share of the final weights"] = f"{settings.base_share:g}"
         record = processes.from_first(lambda: begin_run(settings, *facts))
         _log_to_file(run, stack)
-    processes.from_first(lambda: stage.keep(settings, data, loss))
-    share = stage.base_share(settings, data, loss)
+    share = stage.keep_base(settings, data, loss)
     _introduce(settings, run.settings, encoder, lambda: stage.introduce(settings, data, loss, steps))
     evaluated = processes.from_first(lambda: trim_metrics(run.folder / METRICS, checkpoint))
     begin = step_of(checkpoint) if checkpoint else 0
@@ -317,3 +318,6 @@ def _introduce(
     logger.info("Training %s on %s on %s in %s.", settings.model, sources, encoder.device, settings.precision)
     logger.info("Settings that differ from the defaults: %s.", ", ".join(settings_differences(asked)) or "none")
     more()
+    if settings.base_share:
+        logger.info("The final weights are the mean of the trained ones and the base model's, whose share is %g.",
+                    settings.base_share)  # fmt: skip

@@ -27,7 +27,7 @@ def check_space(settings: RunSettings, encoder: SentenceTransformer, loss: nn.Mo
     free = shutil.disk_usage(parent).free
     final = 4 * count_weights(encoder)
     guidance = getattr(loss, "guidance", None)
-    if (guidance and guidance.base) or getattr(settings, "base_share", None):
+    if (guidance and guidance.base) or settings.base_share:
         final *= 2  # the run keeps the base model too
     learning = count_weights(loss, encoder, learning=True)
     saved = learning if settings.lora_rank else count_weights(loss, encoder)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 from tsdae_kit.errors import KitError
 from tsdae_kit.options import flag
 from tsdae_kit.settings import RunSettings
+from tsdae_kit.training import processes
+from tsdae_kit.training.runs import BASE
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +69,15 @@ class TrainingStage(ABC, Generic[Settings, Data]):
         merge_adapters(encoder)
         return encoder
 
+    def load_base(self, settings: Settings, data: Data, device: torch.device) -> SentenceTransformer:
+        """Return the model that the run began with: the run's own copy, once there is one."""
+        from tsdae_kit.training.models import load_encoder
+
+        kept = settings.output / BASE
+        if kept.is_dir() and not settings.overwrite:
+            return load_encoder(str(kept), device, settings.trust_remote_code)
+        return self.load_encoder(settings, data, device).float()
+
     @abstractmethod
     def make_loss(self, settings: Settings, encoder: SentenceTransformer, data: Data) -> nn.Module:
         """Return the objective, with new weights of its own where it has some."""
@@ -85,12 +96,22 @@ class TrainingStage(ABC, Generic[Settings, Data]):
     ) -> SentenceTransformerTrainingArguments:
         """Return the library's training arguments."""
 
-    def keep(self, settings: Settings, data: Data, loss: nn.Module) -> None:
-        """Write into the run's folder what it needs, beside its checkpoints, to go on."""
+    def keep_base(self, settings: Settings, data: Data, loss: nn.Module) -> BaseShare | None:
+        """Write a copy of the base model, if the run needs it to the end; return what it contributes to the weights."""
+        from tsdae_kit.training.averaging import BaseShare
+        from tsdae_kit.training.models import write_model
 
-    def base_share(self, settings: Settings, data: Data, loss: nn.Module) -> BaseShare | None:
-        """Return what the base model contributes to the final weights, if it does."""
-        return None
+        guidance: Any = getattr(loss, "guidance", None)
+        known = guidance and guidance.base
+        if not (known or settings.base_share):
+            return None
+
+        def load() -> SentenceTransformer:
+            return known or self.load_base(settings, data, next(loss.parameters()).device)
+
+        kept = settings.output / BASE
+        processes.from_first(lambda: None if kept.is_dir() else write_model(load(), kept))
+        return BaseShare(settings.base_share, load) if settings.base_share else None
 
     @abstractmethod
     def describe(self, settings: Settings, data: Data, loss: nn.Module) -> dict[str, str]:
