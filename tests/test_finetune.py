@@ -15,7 +15,8 @@ from sentence_transformers.sentence_transformer import losses
 
 from tests.test_resume import interrupted_after
 from tests.tiny import ENDINGS, SUBJECTS, assert_averaged, assert_equal_to_the_bit, make_sentences
-from tsdae_kit import fine_tune
+from tests.tiny import SHORT as RUN
+from tsdae_kit import adapt, fine_tune
 from tsdae_kit.errors import KitError
 from tsdae_kit.text.labelled import load_labelled
 from tsdae_kit.training.objectives import make_objective
@@ -241,6 +242,27 @@ def test_hard_negatives_are_near_and_not_the_positive_and_a_resumed_run_keeps_th
     assert_equal_to_the_bit(Path("whole"), Path("broken"), STEPS)
     plain = tune(tiny_model, file, output="plain")
     assert not same(plain, Path("whole/final"))
+
+
+def test_after_stage_one_its_base_model_finds_the_negatives(tiny_model: Path, tiny_data: Path, corpus: Path) -> None:
+    file = write("pairs.jsonl", pairs())
+    adapt(
+        **{**RUN, "max_steps": 6, "learning_rate": 3e-2},
+        model=str(tiny_model),
+        data=tiny_data,
+        device="cpu",
+        output="one",
+    )
+    shutil.copytree("one/final", "moved")  # out of its run's folder
+    for model, output in ((tiny_model, "base"), (Path("one/final"), "adapted"), (Path("moved"), "own")):
+        tune(model, file, output=output, mine_negatives=corpus, max_steps=4)
+    found = [parquet.read_table(f"{name}/negatives-0-pairs.parquet") for name in ("base", "adapted", "own")]
+    assert found[0] == found[1] != found[2]
+    cards = [Path(name, "final", "README.md").read_text() for name in ("adapted", "own")]
+    assert "mined from field.txt by the base model of stage one" in cards[0]
+    assert "mined from field.txt by the encoder" in cards[1]
+    shutil.rmtree("one")
+    tune(Path("one/final"), file, output="adapted", mine_negatives=corpus, max_steps=8, resume=True)
 
 
 def test_mined_negatives_that_are_gone_or_not_wanted_are_one_line(tiny_model: Path, corpus: Path) -> None:

@@ -15,6 +15,7 @@ from tsdae_kit.errors import KitError
 from tsdae_kit.options import make_main
 from tsdae_kit.settings import FineTuneSettings
 from tsdae_kit.training import processes
+from tsdae_kit.training.runs import BASE, read_record
 from tsdae_kit.training.session import run_stage, sentences_per_step
 from tsdae_kit.training.stage import TrainingStage
 
@@ -105,7 +106,8 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
             for number, (name, file) in enumerate(zip(names, data.files, strict=True))
         }
         if settings.mine_negatives:
-            about["hard negatives"] = f"mined from {settings.mine_negatives.name}"
+            finder = "the base model of stage one" if _find_finder(settings) else "the encoder"
+            about["hard negatives"] = f"mined from {settings.mine_negatives.name} by {finder}"
         return about
 
     def introduce(self, settings: FineTuneSettings, data: LabelledPairs, loss: nn.Module, steps: int) -> None:
@@ -115,6 +117,8 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
                 "%s: %s rows of %s, labels: %s; the objective is %s.", file.path, f"{len(file.rows):,}",
                 " and ".join(file.rows.column_names), file.labels, _objective(settings, file),
             )  # fmt: skip
+        if settings.mine_negatives and (finder := _find_finder(settings)):
+            logger.info("Hard negatives are those that %s finds, with which stage one began.", finder)
         logger.info("%s steps of %d rows.", f"{steps:,}", sentences_per_step(settings))
 
     def trainer_parts(
@@ -152,10 +156,24 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
             return file.rows
         from tsdae_kit.text.recipe import read_sentences
         from tsdae_kit.training.mining import mine_negatives
+        from tsdae_kit.training.models import load_encoder
 
         kept = settings.output / f"negatives-{name}.parquet"
-        sentences = read_sentences(corpus)
-        return processes.from_first(lambda: mine_negatives(file.rows, sentences, encoder, kept, settings))
+        sentences, finder = read_sentences(corpus), _find_finder(settings)
+
+        def load() -> SentenceTransformer:
+            if finder is None:
+                return encoder
+            return load_encoder(str(finder), encoder.device, settings.trust_remote_code)
+
+        return processes.from_first(lambda: mine_negatives(file.rows, sentences, load, kept, settings))
+
+
+def _find_finder(settings: FineTuneSettings) -> Path | None:
+    """Return the base model that stage one's run kept beside the final one; figures for it in results/README.md."""
+    run = Path(settings.model).parent
+    record = read_record(run)
+    return run / BASE if record and "data" in record["settings"] and (run / BASE).is_dir() else None
 
 
 def _wants_negatives(settings: FineTuneSettings, file: LabelledFile) -> bool:

@@ -278,7 +278,9 @@ class FineTuneSettings(RunSettings):
     )
     loss: Objective = option("auto", "the objective (auto: by the columns of each file)")
     mine_negatives: Path | None = option(
-        None, "a text file, of which each pair gets a hard negative that the encoder finds before it is trained"
+        None,
+        "a text file, of which each pair gets a hard negative: found by the encoder before it is trained, or by the "
+        "base model that stage one's run kept",
     )
 
     @property

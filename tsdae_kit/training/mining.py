@@ -8,7 +8,7 @@ resumed run, whose encoder has changed, trains on the same rows.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -32,14 +32,18 @@ _AT_ONCE = 256  # pairs compared with the whole corpus
 
 
 def mine_negatives(
-    rows: pa.Table, sentences: Iterator[str], encoder: SentenceTransformer, kept: Path, settings: RunSettings
+    rows: pa.Table,
+    sentences: Iterator[str],
+    load: Callable[[], SentenceTransformer],
+    kept: Path,
+    settings: RunSettings,
 ) -> pa.Table:
     """Return the pairs that have a hard negative, with it as a third column.
 
     Args:
         rows: Anchors and positives.
         sentences: The corpus; the positives are searched too.
-        encoder: As the run begins with it.
+        load: Gives the encoder that finds them.
         kept: The file in the run's folder.
         settings: The run's, filled in: precision and batch size hold here too.
 
@@ -50,7 +54,7 @@ def mine_negatives(
         return parquet.read_table(kept)
     if list_checkpoints(kept.parent):
         raise KitError(f"{kept}, the negatives that this run has trained on, is gone. Restore it, or start a new run.")
-    corpus = list(dict.fromkeys(sentences))
+    corpus, encoder = list(dict.fromkeys(sentences)), load()
     logger.info("Searching %s sentences for hard negatives of %s pairs.", f"{len(corpus):,}", f"{len(rows):,}")
     # The library's progress bars cannot be switched off.
     with redirect_stderr(StringIO()), in_precision(encoder.device, settings.precision):
