@@ -11,7 +11,7 @@ scores, on all items and on 2,000 resamples of them, are kept in ``runs/compare`
 goes on where it was; ``--table`` only prints. A cell is the mean of the seeds' differences from the first row (among
 rivals the base model, else stage two alone), with its 95 % interval under resampling; ``results/`` gets all scores
 (``EXPERIMENT.json``, beside those of other fields, seeds and rows that it holds). Stage two's negatives are mined from
-10,000 of the field's sentences.
+10,000 of the field's sentences, by the base model, or (own) by the one that stage one has adapted.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from scripts.methods import (
     from_scratch_mini,
     joined,
     joined_whole,
+    on_own_negatives,
     pairs_after,
     pairs_alone,
     pairs_averaged,
-    rebuilding,
     stage_one,
     stage_two,
     untrained,
@@ -75,8 +75,9 @@ EXPERIMENTS: dict[str, tuple[tuple[str, ...], dict[str, Sequence[Method]]]] = {
     "stages": (
         tuple(PAIRS),
         {"stage two": [stage_two], "stage one, then two": [stage_one, stage_two],
-         "reconstruction alone, then two": [rebuilding, stage_two],
          "stage one not averaged, then two": [whole, stage_two],
+         "stage one, then two, own negatives": [stage_one, on_own_negatives],
+         "stage one not averaged, then two, own negatives": [whole, on_own_negatives],
          "stage two, then one": [stage_two, stage_one],
          "both in the same steps": [joined], "both in the same steps, not averaged": [joined_whole]},
     ),

@@ -10,6 +10,7 @@ that the decoder learns alone in a fifth of the steps before.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,6 +203,12 @@ def stage_two(model: str, field: Field, seed: int, output: Path) -> str:
         model, field, seed, output, mine_negatives=field.mined, learning_rate=1e-5, max_steps=field.steps,
         max_length=LENGTH,
     )  # fmt: skip
+
+
+def on_own_negatives(model: str, field: Field, seed: int, output: Path) -> str:
+    """The same; the negatives are found by the model itself, out of the run's folder that holds its base model."""
+    moved = shutil.copytree(model, output.with_name(f"{output.name}-from"), dirs_exist_ok=True)
+    return stage_two(str(moved), field, seed, output)
 
 
 def pairs_alone(model: str, field: Field, seed: int, output: Path, rate: float = 3e-4, **more: Any) -> str:
