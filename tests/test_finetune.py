@@ -18,6 +18,8 @@ from tests.tiny import ENDINGS, SUBJECTS, assert_averaged, assert_equal_to_the_b
 from tests.tiny import SHORT as RUN
 from tsdae_kit import adapt, fine_tune
 from tsdae_kit.errors import KitError
+from tsdae_kit.finetune import _find_finder
+from tsdae_kit.settings import FineTuneSettings
 from tsdae_kit.text.labelled import load_labelled
 from tsdae_kit.training.objectives import make_objective
 
@@ -84,14 +86,18 @@ def test_a_resumed_run_ends_in_the_same_bits(objective: str, tiny_model: Path) -
 
 
 def test_the_final_weights_are_averaged_with_those_it_began_with(tiny_model: Path) -> None:
-    """Also of a run that was broken off, and whose base model is gone."""
+    """Also of a run that was broken off before its first checkpoint, and whose base model is gone."""
     file = write("pairs.jsonl", FILES["multiple-negatives"])
     gone = shutil.copytree(tiny_model, Path("gone"))
-    with interrupted_after(5):
+    with interrupted_after(2):
         tune(gone, file, base_share=0.3)
     shutil.rmtree(gone)
     tune(gone, file, base_share=0.3, resume=True)
     assert_averaged(Path("run"), STEPS, 0.3)
+    trained = shutil.copytree("run/final", "trained")
+    tune(trained, file, base_share=0.4, overwrite=True)
+    assert_averaged(Path("run"), STEPS, 0.4)
+    assert same(trained, Path("run/base"))
     tune(tiny_model, file, output="alone")
     assert not Path("alone/base").exists()
     for fault, given in (("is outside", {"base_share": 1.0}), ("freezes them", {"base_share": 0.5, "lora_rank": 2})):
@@ -263,6 +269,14 @@ def test_after_stage_one_its_base_model_finds_the_negatives(tiny_model: Path, ti
     assert "mined from field.txt by the encoder" in cards[1]
     shutil.rmtree("one")
     tune(Path("one/final"), file, output="adapted", mine_negatives=corpus, max_steps=8, resume=True)
+    assert parquet.read_table("adapted/negatives-0-pairs.parquet") == found[1]
+
+
+def test_a_model_of_the_hub_lies_in_no_run() -> None:
+    """Also where the command is given in the folder of one."""
+    Path("base").mkdir()
+    Path("run.json").write_text("{}")
+    assert _find_finder(FineTuneSettings(model="all-MiniLM-L6-v2", files=("pairs.jsonl",))) is None
 
 
 def test_mined_negatives_that_are_gone_or_not_wanted_are_one_line(tiny_model: Path, corpus: Path) -> None:

@@ -171,9 +171,9 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
 
 def _find_finder(settings: FineTuneSettings) -> Path | None:
     """Return the base model that stage one's run kept beside the final one; figures for it in results/README.md."""
-    run = Path(settings.model).parent
-    record = read_record(run)
-    return run / BASE if record and "data" in record["settings"] and (run / BASE).is_dir() else None
+    model, base = Path(settings.model), Path(settings.model).parent / BASE
+    record = read_record(model.parent) if model.is_dir() and base.is_dir() else None
+    return base if record and "data" in record["settings"] else None
 
 
 def _wants_negatives(settings: FineTuneSettings, file: LabelledFile) -> bool:

@@ -115,7 +115,9 @@ class RunSettings:
         None, "train low-rank adapters of this rank beside the encoder's frozen weights; final/ is merged"
     )
     base_share: float | None = option(
-        None, "share of the base model's weights in the final ones (default: 0.5; of adapters and from scratch, none)"
+        None,
+        "share of the base model's weights in the final ones (default: 0.5; of adapters, a plain language "
+        "model and from scratch, none)",
     )
     max_length: int | None = option(None, "tokens at which sentences are cut in training (default: the model's)")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option(
@@ -274,7 +276,7 @@ class FineTuneSettings(RunSettings):
     output: Path = option(Path("runs/finetuned"), "the run's folder", may_change=True)
     learning_rate: float | None = option(2e-5, "its height: it rises for a tenth of the run, then falls to zero")
     base_share: float | None = option(
-        0.0, "share of the weights that it began with in the final ones: what the pairs do not teach is kept"
+        0.0, "share of the weights that it began with in the final ones: it forgets less, and learns less"
     )
     loss: Objective = option("auto", "the objective (auto: by the columns of each file)")
     mine_negatives: Path | None = option(

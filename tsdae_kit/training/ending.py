@@ -155,6 +155,6 @@ def _measure(
     with part("What the models make of texts"):
         device = choose_device(settings.device)
         if record.get("best_step") and stage.begins_with_a_model(settings):
-            loads["before"] = partial(stage.load_encoder, settings, data, device)
+            loads["before"] = partial(stage.load_base, settings, data, device)
         loads["after"] = partial(load_encoder, str(settings.output / FINAL), device, settings.trust_remote_code)
     return measure_outcome(settings, record, stage.examples(settings, data), goals, loads)

@@ -1,4 +1,4 @@
-"""Hard negatives: sentences of the field's corpus that the encoder takes for near, and that are not the answer.
+"""Hard negatives: sentences of the field's corpus that an encoder takes for near, and that are not the answer.
 
 The library's function finds them, with the margin of NV-Retriever (arXiv 2407.15831): what is nearly as
 close as the positive may be one, and is left alone. What was found is kept in the run's folder, so that a

@@ -142,7 +142,7 @@ def _train(
     def load(saved: Path | None) -> SentenceTransformer:
         if saved:
             return load_encoder(str(saved), device, run.settings.trust_remote_code)
-        return stage.load_encoder(run.settings, data, device)
+        return stage.load_base(run.settings, data, device)
 
     encoder = load(checkpoint)
     encoder.float()  # weights stored in half precision are trained in full

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from tsdae_kit.errors import KitError
@@ -96,6 +97,10 @@ class TrainingStage(ABC, Generic[Settings, Data]):
     ) -> SentenceTransformerTrainingArguments:
         """Return the library's training arguments."""
 
+    @abstractmethod
+    def describe(self, settings: Settings, data: Data, loss: nn.Module) -> dict[str, str]:
+        """Return what card and report say of data and objective; of files their names without folders."""
+
     def keep_base(self, settings: Settings, data: Data, loss: nn.Module) -> BaseShare | None:
         """Write a copy of the base model, if the run needs it to the end; return what it contributes to the weights."""
         from tsdae_kit.training.averaging import BaseShare
@@ -107,15 +112,12 @@ class TrainingStage(ABC, Generic[Settings, Data]):
             return None
 
         def load() -> SentenceTransformer:
-            return known or self.load_base(settings, data, next(loss.parameters()).device)
+            # What --overwrite deletes is gone by now: a copy that is there is this run's.
+            return known or self.load_base(replace(settings, overwrite=False), data, next(loss.parameters()).device)
 
         kept = settings.output / BASE
         processes.from_first(lambda: None if kept.is_dir() else write_model(load(), kept))
         return BaseShare(settings.base_share, load) if settings.base_share else None
-
-    @abstractmethod
-    def describe(self, settings: Settings, data: Data, loss: nn.Module) -> dict[str, str]:
-        """Return what card and report say of data and objective; of files their names without folders."""
 
     @abstractmethod
     def introduce(self, settings: Settings, data: Data, loss: nn.Module, steps: int) -> None:
