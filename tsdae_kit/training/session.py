@@ -125,7 +125,6 @@ def _train(
     stage: TrainingStage[Any, Any], run: Run, data: TrainingData, checkpoint: Path | None, stack: ExitStack
 ) -> tuple[RunSettings, int]:
     """Train to the end and write the final model; return the settings, filled in, and the final model's step."""
-    from tsdae_kit.training.card import public_name
     from tsdae_kit.training.checkpoints import step_of
     from tsdae_kit.training.memory import keep_freed_memory
     from tsdae_kit.training.models import choose_device, load_encoder
@@ -139,14 +138,16 @@ def _train(
     if device.type == "cpu":
         keep_freed_memory()
 
+    settings = run.settings
+
     def load(saved: Path | None) -> SentenceTransformer:
         if saved:
-            return load_encoder(str(saved), device, run.settings.trust_remote_code)
-        return stage.load_base(run.settings, data, device)
+            return load_encoder(str(saved), device, settings.trust_remote_code)
+        return stage.load_base(settings, data, device)
 
     encoder = load(checkpoint)
     encoder.float()  # weights stored in half precision are trained in full
-    settings, loss, steps = _make_loss(stage, run.settings, encoder, data)
+    settings, loss, steps = _make_loss(stage, settings, encoder, data)
     evaluates = data.held_out_size > 0 or bool(goals)
     arguments = stage.make_arguments(settings, encoder, evaluates, steps)
     if arguments.n_gpu > 1:
@@ -155,15 +156,10 @@ def _train(
     # From here on nothing is refused any more: the run's folder may appear.
     record = run.record
     if record is None:
-        facts = (
-            data.fingerprint,
-            encoder.max_seq_length,
-            {goal.name: goal.digest for goal in goals},
-            {"base model": public_name(settings.model), **stage.describe(settings, data, loss)},
-        )
-        if settings.base_share:
-            facts[-1]["the base model's share of the final weights"] = f"{settings.base_share:g}"
+        about = _describe(settings, stage.describe(settings, data, loss))
+        facts = (data.fingerprint, encoder.max_seq_length, {goal.name: goal.digest for goal in goals}, about)
         record = processes.from_first(lambda: begin_run(settings, *facts))
+        settings = replace(settings, overwrite=False)  # that is done: what the folder holds is this run's
         _log_to_file(run, stack)
     share = stage.keep_base(settings, data, loss)
     _introduce(settings, run.settings, encoder, lambda: stage.introduce(settings, data, loss, steps))
@@ -188,6 +184,16 @@ def _train(
     if selection:
         show_scores(goals, selection, best)
     return settings, best
+
+
+def _describe(settings: RunSettings, more: dict[str, str]) -> dict[str, str]:
+    """Return what card and report say of where the run began, and of data and objective."""
+    from tsdae_kit.training.card import public_name
+
+    about = {"base model": public_name(settings.model), **more}
+    if settings.base_share:
+        about["the base model's share of the final weights"] = f"{settings.base_share:g}"
+    return about
 
 
 def _take_up_scores(

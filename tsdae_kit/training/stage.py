@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from tsdae_kit.errors import KitError
@@ -112,8 +111,7 @@ class TrainingStage(ABC, Generic[Settings, Data]):
             return None
 
         def load() -> SentenceTransformer:
-            # What --overwrite deletes is gone by now: a copy that is there is this run's.
-            return known or self.load_base(replace(settings, overwrite=False), data, next(loss.parameters()).device)
+            return known or self.load_base(settings, data, next(loss.parameters()).device)
 
         kept = settings.output / BASE
         processes.from_first(lambda: None if kept.is_dir() else write_model(load(), kept))
