@@ -2,6 +2,7 @@
 
     python -m scripts.compare rivals ../shared/datasets     # stage one against other ways, from all-MiniLM-L6-v2
     python -m scripts.compare stages ../shared/datasets     # stage two with and without stage one before it
+    python -m scripts.compare stages ../shared/datasets --tuning    # the same models, on data that may be looked at
     python -m scripts.compare scratch ../shared/datasets    # the same for a small new model
     python -m scripts.compare scratch-mini ../shared/datasets   # and for a larger one, on a GPU
 
@@ -10,8 +11,9 @@ test without labels (held-out noisy sentences find their clean ones), whose rank
 scores, on all items and on 2,000 resamples of them, are kept in ``runs/compare``, so that a command that was broken off
 goes on where it was; ``--table`` only prints. A cell is the mean of the seeds' differences from the first row (among
 rivals the base model, else stage two alone), with its 95 % interval under resampling; ``results/`` gets all scores
-(``EXPERIMENT.json``, beside those of other fields, seeds and rows that it holds). Stage two's negatives are mined from
-10,000 of the field's sentences, by the base model, or (own) by the one that stage one has adapted.
+(``EXPERIMENT.json``, beside those of other fields, seeds and rows that it holds). ``--tuning`` scores on tuning data
+in place of test data, where a field has some (``EXPERIMENT-tuning.json``). Stage two's negatives are mined from 10,000
+of the field's sentences, by the base model, or (own) by the one that stage one has adapted.
 """
 
 from __future__ import annotations
@@ -69,6 +71,11 @@ FIELDS = {  # corpus: what is reported
     "cisi": ("cisi",),
     "med": ("med",),
 }
+TUNING = {  # data and parts that no stage learns from
+    "askubuntu": (("askubuntu", "dev"),),
+    "twitter": (("twitter", "dev"),),
+    "medquad": (("mqp", "dev"), ("mqp", "train")),
+}
 PAIRS = {"askubuntu": "askubuntu", "twitter": "twitter", "medquad": "rqe"}  # their train part is stage two's
 EXPERIMENTS: dict[str, tuple[tuple[str, ...], dict[str, Sequence[Method]]]] = {
     "rivals": (tuple(FIELDS), {name: [method] for name, method in RIVALS.items()}),
@@ -97,14 +104,20 @@ EXPERIMENTS: dict[str, tuple[tuple[str, ...], dict[str, Sequence[Method]]]] = {
 }  # fmt: skip
 
 
-def read_reported(data: Path, field: str) -> list[Task]:
-    """Return what a field is reported on, and the control."""
-    tasks = [task for name in FIELDS[field] for task in _main_tasks(data / name)]
-    return [*tasks, next(task for task in read_tasks(str(data / CONTROL), "test") if task.name == "stsb pairs")]
+def read_scored(data: Path, field: str, tuning: bool) -> list[Task]:
+    """Return what a field is reported or tuned on, and the control."""
+    parts = TUNING[field] if tuning else tuple((name, "test") for name in FIELDS[field])
+    tasks = [_named(task, split) for name, split in parts for task in _main_tasks(data / name, split)]
+    control = read_tasks(str(data / CONTROL), "dev" if tuning else "test")
+    return [*tasks, next(task for task in control if task.name == f"{CONTROL} pairs")]
 
 
-def _main_tasks(folder: Path) -> list[Task]:
-    tasks = read_tasks(str(folder), "test")
+def _named(task: Task, split: str) -> Task:
+    return task if split == "test" else replace(task, name=f"{task.name}, {split}")
+
+
+def _main_tasks(folder: Path, split: str) -> list[Task]:
+    tasks = read_tasks(str(folder), split)
     return [fewer_docs(task) for task in tasks if isinstance(task, Retrieval)] or tasks
 
 
@@ -123,7 +136,8 @@ class Lab:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.work: Path = options.work
-        self.scores = self.work / str(options.experiment)
+        self.name = f"{options.experiment}-tuning" if options.tuning else str(options.experiment)
+        self.scores = self.work / self.name
 
     def field(self, name: str) -> Field:
         """Return a field's text, prepared once."""
@@ -144,7 +158,7 @@ class Lab:
 
     def measure(self, field: str, seed: int, row: str, methods: Sequence[Method]) -> None:
         """Train with the methods in turn, each from the model before it, and keep the last one's scores."""
-        tasks = [*read_reported(self.options.data, field), *make_proxies(self.field(field).prepared)]
+        tasks = [*read_scored(self.options.data, field, self.options.tuning), *make_proxies(self.field(field).prepared)]
         kept = read_scores(self.path(field, seed, row))
         missing = [task for task in tasks if task.name not in kept]
         if not missing:
@@ -233,7 +247,7 @@ def print_table(lab: Lab, rows: Sequence[str], fields: Sequence[str], seeds: Seq
         ", ".join(map(str, key)): {task: round(float(values[0]), 2) for task, values in found.items()}
         for key, found in scores.items()
     }
-    path = lab.options.results / f"{lab.options.experiment}.json"
+    path = lab.options.results / f"{lab.name}.json"
     before = json.loads(path.read_text())["scores"] if path.exists() else {}  # of other fields, seeds and rows
     report = {"seeds": list(seeds), "steps": lab.options.steps, "scores": {**before, **kept}}
     path.write_text(json.dumps(report, indent=1) + "\n")
@@ -272,10 +286,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50, help="of 32 sentences, in which the encoder learns")
     parser.add_argument("--work", type=Path, default=Path("runs/compare"))
     parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--tuning", action="store_true", help="score on tuning data")
     parser.add_argument("--table", action="store_true", help="only print what is there")
     options = parser.parse_args()
     fields, rows = EXPERIMENTS[options.experiment]
-    fields = tuple(options.fields or fields)
+    fields = tuple(options.fields or (field for field in fields if not options.tuning or field in TUNING))
     lab = Lab(options)
     base = [] if options.experiment.startswith("scratch") else [BASE]
     if not options.table:

@@ -39,8 +39,10 @@ def collections() -> Path:
         folder / "corpus.txt": texts,
         folder / "docs.jsonl": [json.dumps({"id": str(i), "text": a}) for i, (a, _) in enumerate(pairs)],
         folder / "pairs_train.tsv": [f"1\t{a}\t{b}" for a, b in pairs],
-        Path("collections/stsb/pairs_test.tsv"): [f"{i % 5}\t{a}\t{b}" for i, (a, b) in enumerate(pairs[:40])],
     }
+    for split in ("dev", "test"):
+        control = [f"{i % 5}\t{a}\t{b}" for i, (a, b) in enumerate(pairs[:40])]
+        files[Path(f"collections/stsb/pairs_{split}.tsv")] = control
     for suffix in ("", "_dev"):
         files[folder / f"queries{suffix}.jsonl"] = [
             json.dumps({"id": str(i), "text": b}) for i, (_, b) in enumerate(pairs[:20])
@@ -84,6 +86,28 @@ def test_a_comparison_trains_what_it_compares_and_prints_it_again_without_traini
     run_script(monkeypatch, compare.main, *given, "--table")
     again = capsys.readouterr().out.splitlines()
     assert [line for line in again if line.startswith(("|", "askubuntu retrieval:"))] == printed
+
+
+def test_a_comparison_scores_its_models_on_tuning_data_too(
+    collections: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("out").mkdir()
+    given = ("rivals", collections, "--model", tiny_model, "--fields", "askubuntu", "--rows", "deletion-contrast",
+             "--seeds", 1, "--steps", 4, "--work", "work", "--results", "out")  # fmt: skip
+    run_script(monkeypatch, compare.main, *given)
+    wrong = "".join(f"{i}\t{i + 1}\t1\n" for i in range(19))  # the test queries' are found
+    Path("collections/askubuntu/qrels_dev.tsv").write_text(wrong)
+
+    def deletion_contrast(*given: object) -> str:
+        raise AssertionError("trained again")
+
+    monkeypatch.setitem(compare.EXPERIMENTS["rivals"][1], "deletion-contrast", [deletion_contrast])
+    run_script(monkeypatch, compare.main, *given, "--tuning")
+    assert "| | askubuntu retrieval, dev | stsb | mean | noisy to clean |" in capsys.readouterr().out.splitlines()
+    found, tuned = (json.loads(Path(f"out/rivals{name}.json").read_text())["scores"] for name in ("", "-tuning"))
+    assert found.keys() == tuned.keys() == {"base, askubuntu, 1", "deletion-contrast, askubuntu, 1"}
+    row = "deletion-contrast, askubuntu, 1"
+    assert tuned[row]["askubuntu retrieval, dev"] != found[row]["askubuntu retrieval"]
 
 
 def test_the_search_scores_the_base_model_and_each_mark_of_a_recipe(
