@@ -41,6 +41,7 @@ from scripts.methods import (
     joined,
     joined_whole,
     on_own_negatives,
+    on_pairs_only,
     pairs_after,
     pairs_alone,
     pairs_averaged,
@@ -86,6 +87,7 @@ EXPERIMENTS: dict[str, tuple[tuple[str, ...], dict[str, Sequence[Method]]]] = {
          "stage one, then two, own negatives": [stage_one, on_own_negatives],
          "stage one not averaged, then two, own negatives": [whole, on_own_negatives],
          "stage two, then one": [stage_two, stage_one],
+         "stage two, nothing mined": [on_pairs_only],
          "both in the same steps": [joined], "both in the same steps, not averaged": [joined_whole]},
     ),
     "scratch": (

@@ -197,12 +197,15 @@ def joined_whole(model: str, field: Field, seed: int, output: Path) -> str:
     return joined(model, field, seed, output, base_share=0.0)
 
 
-def stage_two(model: str, field: Field, seed: int, output: Path) -> str:
+def stage_two(model: str, field: Field, seed: int, output: Path, **more: Any) -> str:
     """``tsdae_kit.finetune`` on the field's positive pairs, each with a negative from its text."""
-    return _on_pairs(
-        model, field, seed, output, mine_negatives=field.mined, learning_rate=1e-5, max_steps=field.steps,
-        max_length=LENGTH,
-    )  # fmt: skip
+    own = {"mine_negatives": field.mined, "learning_rate": 1e-5, "max_steps": field.steps, "max_length": LENGTH}
+    return _on_pairs(model, field, seed, output, **{**own, **more})
+
+
+def on_pairs_only(model: str, field: Field, seed: int, output: Path) -> str:
+    """The same with the batch's other positives as the only negatives, at the rate of ``joined``."""
+    return stage_two(model, field, seed, output, mine_negatives=None, learning_rate=FINISHED_RATE)
 
 
 def on_own_negatives(model: str, field: Field, seed: int, output: Path) -> str:
