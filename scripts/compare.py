@@ -39,6 +39,7 @@ from scripts.methods import (
     from_scratch_longer,
     from_scratch_mini,
     joined,
+    joined_on_mined,
     joined_whole,
     on_own_negatives,
     on_pairs_only,
@@ -88,7 +89,8 @@ EXPERIMENTS: dict[str, tuple[tuple[str, ...], dict[str, Sequence[Method]]]] = {
          "stage one not averaged, then two, own negatives": [whole, on_own_negatives],
          "stage two, then one": [stage_two, stage_one],
          "stage two, nothing mined": [on_pairs_only],
-         "both in the same steps": [joined], "both in the same steps, not averaged": [joined_whole]},
+         "both in the same steps": [joined], "both in the same steps, not averaged": [joined_whole],
+         "both in the same steps, not averaged, mined negatives": [joined_on_mined]},
     ),
     "scratch": (
         ("medquad",),

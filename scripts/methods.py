@@ -189,12 +189,19 @@ def decayed_whole(model: str, field: Field, seed: int, output: Path) -> str:
 
 def joined(model: str, field: Field, seed: int, output: Path, **more: Any) -> str:
     """``tsdae_kit.train`` with the field's positive pairs in the same steps."""
-    return stage_one(model, field, seed, output, with_pairs=field.pairs, **more)
+    return stage_one(model, field, seed, output, **{"with_pairs": field.pairs, **more})
 
 
-def joined_whole(model: str, field: Field, seed: int, output: Path) -> str:
+def joined_whole(model: str, field: Field, seed: int, output: Path, **more: Any) -> str:
     """The same, not averaged."""
-    return joined(model, field, seed, output, base_share=0.0)
+    return joined(model, field, seed, output, base_share=0.0, **more)
+
+
+def joined_on_mined(model: str, field: Field, seed: int, output: Path) -> str:
+    """The same, each pair with the negative that stage two would mine for it."""
+    mining = output.with_name(f"{output.name}-pairs")
+    stage_two(model, field, seed, mining, max_steps=1)
+    return joined_whole(model, field, seed, output, with_pairs=next(mining.glob("negatives-*.parquet")))
 
 
 def stage_two(model: str, field: Field, seed: int, output: Path, **more: Any) -> str:
