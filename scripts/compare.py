@@ -111,7 +111,7 @@ EXPERIMENTS: dict[str, tuple[tuple[str, ...], dict[str, Sequence[Method]]]] = {
 def read_scored(data: Path, field: str, tuning: bool) -> list[Task]:
     """Return what a field is reported or tuned on, and the control."""
     parts = TUNING[field] if tuning else tuple((name, "test") for name in FIELDS[field])
-    tasks = [_named(task, split) for name, split in parts for task in _main_tasks(data / name, split)]
+    tasks = [_named(task, split) for name, split in parts for task in main_tasks(data / name, split)]
     control = read_tasks(str(data / CONTROL), "dev" if tuning else "test")
     return [*tasks, next(task for task in control if task.name == f"{CONTROL} pairs")]
 
@@ -120,7 +120,8 @@ def _named(task: Task, split: str) -> Task:
     return task if split == "test" else replace(task, name=f"{task.name}, {split}")
 
 
-def _main_tasks(folder: Path, split: str) -> list[Task]:
+def main_tasks(folder: Path, split: str) -> list[Task]:
+    """Return a collection's searches, with fewer documents; what else it has, if it has none."""
     tasks = read_tasks(str(folder), split)
     return [fewer_docs(task) for task in tasks if isinstance(task, Retrieval)] or tasks
 
@@ -295,6 +296,8 @@ def main() -> None:
     options = parser.parse_args()
     fields, rows = EXPERIMENTS[options.experiment]
     fields = tuple(options.fields or (field for field in fields if not options.tuning or field in TUNING))
+    if options.tuning and not TUNING.keys() >= set(fields):
+        parser.error(f"only these fields have tuning data: {', '.join(TUNING)}")
     lab = Lab(options)
     base = [] if options.experiment.startswith("scratch") else [BASE]
     if not options.table:

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 from transformers import TrainerCallback
 
-from scripts.compare import fewer_docs
+from scripts.compare import main_tasks
 from scripts.methods import ALIKE, layer_rates
 from tsdae_kit import ResumableTrainer, TSDAELoss, load_pairs, prepare_corpus
 from tsdae_kit.console import quiet_frameworks
@@ -35,7 +35,7 @@ from tsdae_kit.denoising.guidance import Guidance
 from tsdae_kit.evaluation.data import read_tasks
 from tsdae_kit.evaluation.samples import score
 from tsdae_kit.evaluation.scoring import Embeddings, score_task
-from tsdae_kit.evaluation.tasks import Retrieval, Task
+from tsdae_kit.evaluation.tasks import Task
 from tsdae_kit.settings import DecoderKind, TrainSettings
 from tsdae_kit.text.noise import NoiseTransform
 from tsdae_kit.train import Adaptation
@@ -154,16 +154,6 @@ class TermsLoss(torch.nn.Module):
         return self.terms(self.encoder, self.encoder(source)["sentence_embedding"], target)
 
 
-def tuning_tasks(data: Path, domain: str) -> list[Task]:
-    """Return what a domain is tuned on."""
-    _, folder, split = DOMAINS[domain]
-    tasks = [
-        fewer_docs(task) if isinstance(task, Retrieval) else task for task in read_tasks(str(data / folder), split)
-    ]
-    kinds = [task for task in tasks if type(task) is type(tasks[0]) and task.metrics == tasks[0].metrics]
-    return [task for task in kinds if "url" not in task.name.lower()] or kinds
-
-
 def measure(encoder: SentenceTransformer, tasks: list[Task]) -> float:
     """Return the mean of the tasks' main metrics."""
     training, length = encoder.training, encoder.max_seq_length
@@ -273,7 +263,8 @@ def run(options: argparse.Namespace, domain: str, name: str, seed: int) -> None:
     plain, prepared = (prepare(options, domain, wanted) for wanted in (RECIPES["plain"], recipe))
     pairs = load_pairs(prepared)
     data = pairs.train.with_transform(NoiseTransform(pairs.noise))
-    tasks = tuning_tasks(options.data, domain)
+    _, folder, split = DOMAINS[domain]
+    tasks = main_tasks(options.data / folder, split)
     proxy = read_tasks(str(plain), "test")
     decoder = f"{recipe.decoder}-{recipe.tied}-{recipe.layers}-{seed}"
     cache = prepared.with_name(f"{prepared.name}-{decoder}.safetensors")
