@@ -1,6 +1,7 @@
 """Trains what is to be compared, scores it on what is reported, and prints a table with intervals.
 
     python -m scripts.compare rivals ../shared/datasets     # stage one against other ways, from all-MiniLM-L6-v2
+    python -m scripts.compare variants ../shared/datasets   # stage one with other noise, larger batches, more steps
     python -m scripts.compare stages ../shared/datasets     # stage two with and without stage one before it
     python -m scripts.compare stages ../shared/datasets --tuning    # the same models, on data that may be looked at
     python -m scripts.compare scratch ../shared/datasets    # the same for a small new model
@@ -10,10 +11,11 @@ A model is scored on its field's test data (Ask Ubuntu's with some 5,000 documen
 test without labels (held-out noisy sentences find their clean ones), whose rank correlations stand below the table. Its
 scores, on all items and on 2,000 resamples of them, are kept in ``runs/compare``, so that a command that was broken off
 goes on where it was; ``--table`` only prints. A cell is the mean of the seeds' differences from the first row (among
-rivals the base model, else stage two alone), with its 95 % interval under resampling; ``results/`` gets all scores
-(``EXPERIMENT.json``, beside those of other fields, seeds and rows that it holds). ``--tuning`` scores on tuning data
-in place of test data, where a field has some (``EXPERIMENT-tuning.json``). Stage two's negatives are mined from 10,000
-of the field's sentences, by the base model, or (own) by the one that stage one has adapted.
+rivals the base model, among variants the default, else stage two alone), with its 95 % interval under resampling;
+``results/`` gets all scores (``EXPERIMENT.json``, beside those of other fields, seeds and rows that it holds).
+``--tuning`` scores on tuning data in place of test data, where a field has some (``EXPERIMENT-tuning.json``). Stage
+two's negatives are mined from 10,000 of the field's sentences, by the base model, or (own) by the one that stage one
+has adapted.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from sentence_transformers import SentenceTransformer
 
 from scripts.methods import (
     RIVALS,
+    VARIANTS,
     Field,
     Method,
     from_scratch,
@@ -46,13 +49,13 @@ from scripts.methods import (
     pairs_after,
     pairs_alone,
     pairs_averaged,
+    prepare_once,
     stage_one,
     stage_two,
     untrained,
     untrained_mini,
     whole,
 )
-from tsdae_kit import prepare_corpus
 from tsdae_kit.console import quiet_frameworks
 from tsdae_kit.evaluation.bootstrap import Difference, average, resample
 from tsdae_kit.evaluation.data import read_tasks
@@ -81,6 +84,7 @@ TUNING = {  # data and parts that no stage learns from
 PAIRS = {"askubuntu": "askubuntu", "twitter": "twitter", "medquad": "rqe"}  # their train part is stage two's
 EXPERIMENTS: dict[str, tuple[tuple[str, ...], dict[str, Sequence[Method]]]] = {
     "rivals": (tuple(FIELDS), {name: [method] for name, method in RIVALS.items()}),
+    "variants": (tuple(TUNING), {name: [method] for name, method in VARIANTS.items()}),
     "stages": (
         tuple(PAIRS),
         {"stage two": [stage_two], "stage one, then two": [stage_one, stage_two],
@@ -146,15 +150,14 @@ class Lab:
 
     def field(self, name: str) -> Field:
         """Return a field's text, prepared once."""
-        corpus, prepared = self.options.data / name / "corpus.txt", self.work / "data" / name
-        if not prepared.exists():
-            prepare_corpus(files=[str(corpus)], output=prepared, held_out=200)
+        corpus: Path = self.options.data / name / "corpus.txt"
+        prepared = prepare_once(corpus, self.work / "data" / name)
         mined = self.work / "data" / f"{name}-mined.txt"
         if not mined.exists():
             lines = corpus.read_text(encoding="utf-8").splitlines()
             mined.write_text("\n".join(Random(0).sample(lines, min(MINED, len(lines)))), encoding="utf-8")
         pairs = self.options.data / PAIRS[name] / "pairs_train.tsv" if name in PAIRS else None
-        return Field(prepared, mined, pairs, self.options.steps)
+        return Field(corpus, prepared, mined, pairs, self.options.steps)
 
     def path(self, field: str, seed: int, row: str) -> Path:
         """Return where a row's scores are kept."""
@@ -310,7 +313,7 @@ def main() -> None:
                     for name, methods in rows.items():
                         if name in (options.rows or rows):
                             lab.measure(field, seed, name, methods)
-    order = [*rows, *base] if options.experiment == "stages" else [*base, *rows]
+    order = [*base, *rows] if options.experiment == "rivals" else [*rows, *base]
     print_table(lab, order, fields, options.seeds)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -27,13 +27,13 @@ from sentence_transformers import (
 from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncoderLoss, MultipleNegativesRankingLoss
 from transformers import AutoModelForMaskedLM, DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
-from tsdae_kit import adapt, fine_tune, load_pairs
+from tsdae_kit import adapt, fine_tune, load_pairs, prepare_corpus
 from tsdae_kit.settings import SCRATCH, ScratchSize, TrainSettings
 from tsdae_kit.text.noise import NoiseTransform
 from tsdae_kit.train import FINISHED_RATE, Adaptation
 from tsdae_kit.training.models import choose_device, load_encoder
 
-BATCH, LENGTH, RATE = 32, 32, 2e-5
+BATCH, LENGTH, RATE, HELD_OUT = 32, 32, 2e-5, 200
 ALIKE: dict[str, Any] = {"precision": "fp32", "workers": 0}  # whatever the machine has
 
 
@@ -42,12 +42,14 @@ class Field:
     """A field's text and how long is trained on it.
 
     Attributes:
+        corpus: Its sentences, one a line.
         prepared: What ``prepare`` made of the corpus.
         mined: Some of the text, where negatives are looked for.
         pairs: Labelled pairs for stage two, if there are any.
         steps: In which the encoder learns.
     """
 
+    corpus: Path
     prepared: Path
     mined: Path
     pairs: Path | None
@@ -55,6 +57,13 @@ class Field:
 
 
 Method = Callable[[str, Field, int, Path], str]
+
+
+def prepare_once(corpus: Path, output: Path, held_out: int = HELD_OUT, **noise: Any) -> Path:
+    """Return the folder with the prepared corpus, which is written if it is not there."""
+    if not output.exists():
+        prepare_corpus(files=[str(corpus)], output=output, held_out=held_out, **noise)
+    return output
 
 
 def _load(model: str, seed: int) -> SentenceTransformer:
@@ -136,7 +145,7 @@ def library(model: str, field: Field, seed: int, output: Path) -> str:
 
 def stage_one(model: str, field: Field, seed: int, output: Path, **more: Any) -> str:
     """``tsdae_kit.train`` with its defaults."""
-    steps = field.steps * 5 // 4
+    steps = field.steps + min(field.steps // 4, 200)  # the decoder's own first
     own = {"max_steps": steps, "save_steps": steps, "max_length": LENGTH, **ALIKE}
     final = adapt(data=field.prepared, model=model, output=output, seed=seed, resume=True, **{**own, **more})
     return str(final)
@@ -160,6 +169,41 @@ def slow(model: str, field: Field, seed: int, output: Path) -> str:
 def low_rank(model: str, field: Field, seed: int, output: Path) -> str:
     """``tsdae_kit.train``, in adapters of rank 16."""
     return stage_one(model, field, seed, output, lora_rank=16)
+
+
+def _noised(field: Field, **noise: Any) -> Field:
+    name = "-".join([field.prepared.name, *map(str, noise.values())])
+    return replace(field, prepared=prepare_once(field.corpus, field.prepared.with_name(name), **noise))
+
+
+def light(model: str, field: Field, seed: int, output: Path) -> str:
+    """``tsdae_kit.train``, half as many words deleted."""
+    return stage_one(model, _noised(field, deletion_ratio=0.3), seed, output)
+
+
+def heavy(model: str, field: Field, seed: int, output: Path) -> str:
+    """``tsdae_kit.train``, 80 % of the words deleted."""
+    return stage_one(model, _noised(field, deletion_ratio=0.8), seed, output)
+
+
+def masking(model: str, field: Field, seed: int, output: Path) -> str:
+    """``tsdae_kit.train``, the words masked, not deleted."""
+    return stage_one(model, _noised(field, noise="mask"), seed, output)
+
+
+def swapping(model: str, field: Field, seed: int, output: Path) -> str:
+    """``tsdae_kit.train``, 30 % of the words swapped with a neighbour before 60 % are deleted."""
+    return stage_one(model, _noised(field, noise="swap:0.3,delete"), seed, output)
+
+
+def wide(model: str, field: Field, seed: int, output: Path) -> str:
+    """``tsdae_kit.train``, four times as many sentences a step."""
+    return stage_one(model, field, seed, output, batch_size=4 * BATCH)
+
+
+def longer(model: str, field: Field, seed: int, output: Path) -> str:
+    """``tsdae_kit.train``, twenty times as many steps."""
+    return stage_one(model, replace(field, steps=20 * field.steps), seed, output)
 
 
 def layer_rates(encoder: SentenceTransformer, rate: float, decay: float) -> dict[str, float]:
@@ -255,6 +299,17 @@ RIVALS: dict[str, Method] = {
     "tsdae_kit, layer-wise decay": decayed,
     "tsdae_kit, adapters": low_rank,
     "tsdae_kit": stage_one,
+}
+
+
+VARIANTS: dict[str, Method] = {
+    "tsdae_kit": stage_one,
+    "30 % deleted": light,
+    "80 % deleted": heavy,
+    "60 % masked": masking,
+    "30 % swapped, 60 % deleted": swapping,
+    "batches of 128": wide,
+    "20 times the steps": longer,
 }
 
 

@@ -28,8 +28,8 @@ from torch.nn.functional import cross_entropy, normalize
 from transformers import TrainerCallback
 
 from scripts.compare import main_tasks
-from scripts.methods import ALIKE, layer_rates
-from tsdae_kit import ResumableTrainer, TSDAELoss, load_pairs, prepare_corpus
+from scripts.methods import ALIKE, layer_rates, prepare_once
+from tsdae_kit import ResumableTrainer, TSDAELoss, load_pairs
 from tsdae_kit.console import quiet_frameworks
 from tsdae_kit.denoising.guidance import Guidance
 from tsdae_kit.evaluation.data import read_tasks
@@ -250,12 +250,8 @@ def prepare(options: argparse.Namespace, domain: str, recipe: Recipe) -> Path:
     """Return a domain's text with a recipe's noise, prepared once."""
     noise = "" if recipe.noise == "delete" else f"-{recipe.noise}"
     folder: Path = options.work / f"{domain}-{recipe.deletion}{noise}"
-    if not folder.exists():
-        corpus = options.data / DOMAINS[domain][0] / "corpus.txt"
-        prepare_corpus(
-            files=[str(corpus)], output=folder, held_out=HELD_OUT, noise=recipe.noise, deletion_ratio=recipe.deletion
-        )
-    return folder
+    corpus = options.data / DOMAINS[domain][0] / "corpus.txt"
+    return prepare_once(corpus, folder, HELD_OUT, noise=recipe.noise, deletion_ratio=recipe.deletion)
 
 
 def run(options: argparse.Namespace, domain: str, name: str, seed: int) -> None:
