@@ -191,6 +191,11 @@ def masking(model: str, field: Field, seed: int, output: Path) -> str:
     return stage_one(model, _noised(field, noise="mask"), seed, output)
 
 
+def light_masking(model: str, field: Field, seed: int, output: Path) -> str:
+    """``tsdae_kit.train``, half as many words masked."""
+    return stage_one(model, _noised(field, noise="mask:0.3"), seed, output)
+
+
 def swapping(model: str, field: Field, seed: int, output: Path) -> str:
     """``tsdae_kit.train``, 30 % of the words swapped with a neighbour before 60 % are deleted."""
     return stage_one(model, _noised(field, noise="swap:0.3,delete"), seed, output)
@@ -307,6 +312,7 @@ VARIANTS: dict[str, Method] = {
     "30 % deleted": light,
     "80 % deleted": heavy,
     "60 % masked": masking,
+    "30 % masked": light_masking,
     "30 % swapped, 60 % deleted": swapping,
     "batches of 128": wide,
     "ten times the steps": longer,

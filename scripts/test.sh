@@ -11,4 +11,5 @@ fi
 $python -m ruff check .
 $python -m ruff format --check .
 $python -m mypy
-$python -m pytest "$@"
+export OMP_NUM_THREADS=1 # two at a time: more threads would wait for each other
+$python -m pytest --numprocesses 2 --dist worksteal "$@"

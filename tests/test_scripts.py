@@ -58,7 +58,7 @@ def run_script(monkeypatch: pytest.MonkeyPatch, main: Callable[[], None], *argum
     main()
 
 
-@pytest.mark.parametrize(("experiment", "rows"), [("rivals", 12), ("variants", 8), ("stages", 11)])
+@pytest.mark.parametrize(("experiment", "rows"), [("rivals", 12), ("variants", 9), ("stages", 11)])
 def test_a_comparison_trains_what_it_compares_and_prints_it_again_without_training(
     experiment: str,
     rows: int,

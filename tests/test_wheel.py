@@ -55,6 +55,7 @@ def test_the_installed_wheel_goes_from_text_to_a_model(installed: Path, tiny_mod
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a minute on a core of its own
 def test_a_users_project_is_type_checked_strictly(installed: Path) -> None:
     Path("user.py").write_text(USER)
     output = run(installed, "-m", "mypy", "--strict", "--cache-dir", "cache", "user.py")
