@@ -41,6 +41,15 @@ def run_module(command: str, *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
+def test_masked_words_have_the_base_models_own_token(tiny_model: Path) -> None:
+    Path("corpus.txt").write_text("\n".join(make_sentences(100)))
+    for name, token in (("own", "[MASK]"), ("other", "<mask>")):
+        prepare_corpus(files=["corpus.txt"], output=name, noise="delete:0.1,mask", mask_token=token)
+    train(tiny_model, Path("own"))
+    with pytest.raises(KitError, match=r"has no token '<mask>'.*--mask-token '\[MASK\]'\.$"):
+        train(tiny_model, Path("other"), output="other-run")
+
+
 def test_the_run_folder_holds_exactly_what_the_design_names(tiny_model: Path, tiny_data: Path) -> None:
     train(tiny_model, tiny_data)
     assert {path.name for path in Path("run").iterdir()} == {

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
     from torch import nn
 
+    from tsdae_kit.text.noise import Noise
     from tsdae_kit.text.pairs import PreparedCorpus
     from tsdae_kit.training.outcome import Examples
 
@@ -129,6 +130,7 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         from tsdae_kit.denoising.probe import probe_signal
         from tsdae_kit.training.objectives import NEEDS_DISTINCT, make_objective
 
+        _check_mask_token(data.noise, encoder.tokenizer, settings.model)
         beside = make_objective(NEEDS_DISTINCT, encoder, 0, 0) if data.beside else None
         contrast, anchor = _guidance_weights(settings)
         base = self.load_base(settings, data, encoder.device) if anchor else None  # the encoder may be a checkpoint's
@@ -269,6 +271,17 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         words = sum(len(SPLITTERS[data.noise.words](text)) for text in texts)
         ids = encoder.tokenizer(texts, truncation=False, verbose=False)["input_ids"] if texts else []
         return sum(len(row) - 1 for row in ids) / words if words else None
+
+
+def _check_mask_token(noise: Noise, tokenizer: Any, model: str) -> None:
+    """Refuse masked words for which the base model has no token: their pieces would be read as words."""
+    from tsdae_kit.text.changes import mask
+
+    ids = tokenizer(noise.mask_token, add_special_tokens=False)["input_ids"]
+    if all(change is not mask for change, _ in noise.steps) or (len(ids) == 1 and ids[0] != tokenizer.unk_token_id):
+        return
+    way = f"--mask-token '{tokenizer.mask_token}'" if tokenizer.mask_token else "other noise, such as delete"
+    raise KitError(f"{model} has no token {noise.mask_token!r}, which stands for masked words. Prepare with {way}.")
 
 
 def _guidance_weights(settings: TrainSettings) -> tuple[float, float]:
