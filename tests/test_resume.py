@@ -84,6 +84,7 @@ def test_noise_and_decoder_really_matter_to_this_comparison(
         assert_equal_to_the_bit(uninterrupted, Path("forgetful"))
 
 
+@pytest.mark.timeout(900)  # it starts thirteen times: a quarter of a minute on a core of its own
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_killed_at_random_moments_ends_in_the_same_bits(
     workers: int, tiny_model: Path, tiny_data: Path, uninterrupted: Path
