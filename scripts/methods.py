@@ -30,7 +30,7 @@ from transformers import AutoModelForMaskedLM, DataCollatorForLanguageModeling, 
 from tsdae_kit import adapt, fine_tune, load_pairs, prepare_corpus
 from tsdae_kit.settings import SCRATCH, ScratchSize, TrainSettings
 from tsdae_kit.text.noise import NoiseTransform
-from tsdae_kit.train import FINISHED_RATE, Adaptation
+from tsdae_kit.train import FINISHED_RATE, LONGEST_WARMUP, Adaptation
 from tsdae_kit.training.models import choose_device, load_encoder
 
 BATCH, LENGTH, RATE, HELD_OUT = 32, 32, 2e-5, 200
@@ -145,7 +145,7 @@ def library(model: str, field: Field, seed: int, output: Path) -> str:
 
 def stage_one(model: str, field: Field, seed: int, output: Path, **more: Any) -> str:
     """``tsdae_kit.train`` with its defaults."""
-    steps = field.steps + min(field.steps // 4, 200)  # the decoder's own first
+    steps = field.steps + min(field.steps // 4, LONGEST_WARMUP)  # the decoder's own first
     own = {"max_steps": steps, "save_steps": steps, "max_length": LENGTH, **ALIKE}
     final = adapt(data=field.prepared, model=model, output=output, seed=seed, resume=True, **{**own, **more})
     return str(final)

@@ -43,9 +43,10 @@ def run_module(command: str, *arguments: str) -> subprocess.CompletedProcess[str
 
 def test_masked_words_have_the_base_models_own_token(tiny_model: Path) -> None:
     Path("corpus.txt").write_text("\n".join(make_sentences(100)))
-    for name, token in (("own", "[MASK]"), ("other", "<mask>")):
+    for name, token in (("own", "[MASK]"), ("piece", "."), ("other", "<mask>")):
         prepare_corpus(files=["corpus.txt"], output=name, noise="delete:0.1,mask", mask_token=token)
-    train(tiny_model, Path("own"))
+    for name in ("own", "piece"):
+        train(tiny_model, Path(name), output=f"{name}-run")
     with pytest.raises(KitError, match=r"has no token '<mask>'.*--mask-token '\[MASK\]'\.$"):
         train(tiny_model, Path("other"), output="other-run")
 

@@ -277,8 +277,10 @@ def _check_mask_token(noise: Noise, tokenizer: Any, model: str) -> None:
     """Refuse masked words for which the base model has no token: their pieces would be read as words."""
     from tsdae_kit.text.changes import mask
 
+    if all(change is not mask for change, _ in noise.steps) or noise.mask_token == tokenizer.mask_token:
+        return
     ids = tokenizer(noise.mask_token, add_special_tokens=False)["input_ids"]
-    if all(change is not mask for change, _ in noise.steps) or (len(ids) == 1 and ids[0] != tokenizer.unk_token_id):
+    if len(ids) == 1 and ids[0] != tokenizer.unk_token_id:
         return
     way = f"--mask-token '{tokenizer.mask_token}'" if tokenizer.mask_token else "other noise, such as delete"
     raise KitError(f"{model} has no token {noise.mask_token!r}, which stands for masked words. Prepare with {way}.")
