@@ -25,7 +25,7 @@ from pyarrow import ipc, parquet
 
 from tests.tiny import make_sentences
 from tsdae_kit import KitError, load_pairs, prepare_corpus
-from tsdae_kit.text import files, reading
+from tsdae_kit.text import files, reading, tables
 from tsdae_kit.text.pairs import read_manifest
 
 TEXTS = [
@@ -68,8 +68,13 @@ def write_wrong_offsets(path: Path) -> None:
         writer.write_batch(batch)
 
 
+def write_twice(path: Path) -> None:
+    parquet.write_table(pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"]), path)
+
+
 JSONL = "".join(json.dumps({"id": i, "text": text}) + "\n" for i, text in enumerate(TEXTS)).encode()
 PLAIN = "\n".join(TEXTS).encode()
+TSV = "".join("{}\t{}\n".format(i, text.replace("\t", " ")) for i, text in [("id", "text"), *enumerate(TEXTS)]).encode()
 FILES: dict[str, Callable[[Path], Any]] = {
     "a.txt": lambda path: path.write_bytes(PLAIN),
     "a.txt.gz": lambda path: path.write_bytes(gzip.compress(PLAIN)),
@@ -80,7 +85,12 @@ FILES: dict[str, Callable[[Path], Any]] = {
     "a.jsonl.zst": lambda path: path.write_bytes(pa.compress(JSONL, "zstd", asbytes=True)),
     "a.json": lambda path: path.write_bytes(JSONL),
     "a.csv": lambda path: path.write_bytes(as_csv(",")),
-    "a.tsv.gz": lambda path: path.write_bytes(gzip.compress(as_csv("\t"))),
+    "a.tsv.gz": lambda path: path.write_bytes(gzip.compress(TSV)),
+    "A.JSONL.GZ": lambda path: path.write_bytes(gzip.compress(JSONL)),
+    "array.json": lambda path: path.write_text(json.dumps([{"id": i, "text": t} for i, t in enumerate(TEXTS)])),
+    "lines.json": lambda path: path.write_text(json.dumps([{"text": t} for t in TEXTS], indent=1)),
+    "texts.json": lambda path: path.write_text(f" \n{json.dumps(TEXTS, ensure_ascii=False)}\n"),
+    "Excel.CSV": lambda path: path.write_bytes(as_csv(";")),
     "a.parquet": lambda path: parquet.write_table(pa.table({"text": TEXTS}), path, row_group_size=5),
     "a.arrow": lambda path: as_arrow(path, ipc.new_stream),
     "a.feather": lambda path: as_arrow(path, ipc.new_file),
@@ -114,7 +124,9 @@ def test_other_encodings(encoding: str, kind: str, monkeypatch: pytest.MonkeyPat
     texts = [*make_sentences(5), "血圧が高い患者です。薬を飲みます。"]
     Path(f"a.{kind}").write_bytes("\r\n".join((["text"] if kind == "csv" else []) + texts).encode(encoding))
     assert read_back(f"a.{kind}", encoding=encoding) == texts
-    if encoding != "utf-8-sig":
+    if encoding in ("utf-16", "utf-32"):
+        assert read_back(f"a.{kind}") == texts
+    if encoding not in ("utf-8-sig", "utf-16", "utf-32"):  # whose mark is recognised
         with pytest.raises(KitError, match=rf"a\.{kind}, line \d: .*--encoding"):
             read_back(f"a.{kind}")
 
@@ -142,6 +154,134 @@ def test_a_folder_whose_links_go_in_a_circle_is_searched_once() -> None:
     Path("folder/deep/up").symlink_to(Path("folder").resolve())
     assert files._search(Path("folder")) == [Path("folder/deep/a.txt")]
     assert read_back("folder") == expected()
+
+
+@pytest.mark.parametrize("name", ["array.json", "lines.json", "texts.json"])
+def test_a_json_list_is_read_piece_by_piece(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks end within texts, escapes and names."""
+    FILES[name](Path(name))
+    monkeypatch.setattr(tables, "CHUNK", 7)
+    monkeypatch.setattr(tables, "ROWS", 3)
+    assert read_back(name) == expected()
+
+
+@pytest.mark.parametrize(("delimiter", "name"), [(";", "a.csv"), ("\t", "a.csv"), ("|", "a.csv"), ("\t", "a.tsv")])
+def test_a_delimiter_is_recognised_by_the_first_line(delimiter: str, name: str) -> None:
+    Path(name).write_bytes(as_csv(delimiter))
+    assert read_back(name, quoting="quotes") == expected()
+
+
+def test_a_quotation_mark_of_a_tab_separated_file_is_a_character(caplog: pytest.LogCaptureFixture) -> None:
+    texts = ['"So it begins', 'so it ends"', '"all of it is in marks"', 'a "word" within']
+    Path("a.tsv").write_text("id\ttext\n" + "".join(f"{i}\t{text}\n" for i, text in enumerate(texts)))
+    assert read_back("a.tsv") == texts
+    assert "in 1 rows a field begins and ends with a quotation mark" in caplog.text
+    Path("a.csv").write_text("text\n" + "\n".join(texts) + "\n")
+    assert read_back("a.csv", quoting="none") == texts
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl", "a.json"])
+def test_a_zero_byte_is_white_space_if_wrong_bytes_are_replaced(name: str) -> None:
+    text = "the doctor\0treats a rash"
+    content = {"a.txt": text, "a.csv": f"text\n{text}", "a.jsonl": f'{{"text": "{text}"}}',
+               "a.json": f'[{{"text": "{text}"}}]'}  # fmt: skip
+    Path(name).write_text(content[name])
+    assert read_back(name, encoding_errors="replace") == ["the doctor treats a rash"]
+    with pytest.raises(KitError, match=r"a\.\w+, line [12]|after line 1"):
+        read_back(name)
+
+
+TITLED = [{"id": f"d{i}", "title": f"Chapter {i}" if i % 2 else "", "text": text, "lang": "en"}
+          for i, text in enumerate(make_sentences(6))]  # fmt: skip
+WITH_TITLES = [f"{row['title']} {row['text']}".strip() for row in TITLED]
+
+
+def write_titled(name: str) -> None:
+    path = Path(name)
+    if path.suffix == ".csv":
+        with path.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, TITLED[0])
+            writer.writeheader()
+            writer.writerows(TITLED)
+    elif path.suffix == ".parquet":
+        parquet.write_table(pa.Table.from_pylist(TITLED), path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(TITLED))
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in TITLED))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet", "a.json"])
+def test_title_and_text_are_taken_together_and_it_is_said(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    write_titled(name)
+    assert read_back(name) == WITH_TITLES
+    assert "3 of 6 texts have a title, which stands before the text (--column text leaves titles out)" in caplog.text
+    assert read_back(name, column="text") == [row["text"] for row in TITLED]
+    assert read_back(name, column=["text", "title"])[1] == f"{TITLED[1]['text']} Chapter 1"
+    with pytest.raises(KitError, match=r"no column 'titel'|has anything in the column 'titel'"):
+        read_back(name, column=["titel", "text"])
+
+
+def test_a_title_is_a_sentence_of_its_own_where_texts_are_cut() -> None:
+    write_titled("a.jsonl")
+    assert read_back("a.jsonl", split="sentences", min_chars=5)[1:3] == ["Chapter 1", TITLED[1]["text"]]
+
+
+def test_columns_of_a_file_without_a_header_are_numbers() -> None:
+    texts = make_sentences(4)
+    Path("a.csv").write_text("".join(f"{i},{text}\n" for i, text in enumerate(texts)))
+    assert read_back("a.csv", column="2") == texts
+    with pytest.raises(KitError, match="no column '3'"):
+        read_back("a.csv", column="3")
+
+
+def write_evaluation_folder(layout: str) -> None:
+    """A folder of test data; of each kind one file, whose texts hold the word secret, and the documents."""
+    docs = "".join(json.dumps({"id": i, "text": text}) + "\n" for i, text in enumerate(make_sentences(5)))
+    queries = json.dumps({"id": "q", "text": "A secret question of the test"}) + "\n"
+    qrels, pair = "q\t1\t1\n", "1\tA secret text\tanother secret text\n"
+    ranked = json.dumps({"query": "A secret query", "positive": ["secret"], "negative": ["secret"]}) + "\n"
+    files = {
+        "ours": {"docs.jsonl": docs, "queries.jsonl": queries, "queries_dev.jsonl": queries, "qrels.tsv": qrels,
+                 "qrels_dev.tsv": qrels, "rerank.jsonl": ranked, "pairs_test.tsv": pair, "pairs_pit_test.tsv": pair},
+        "beir": {"corpus.jsonl": docs, "queries.jsonl": queries, "qrels/test.tsv": qrels, "qrels/dev.tsv": qrels},
+        "pairs": {"corpus.jsonl.gz": docs, "pairs_test_decided.tsv": pair, "nli_dev.tsv": pair,
+                  "Pairs_Train.TSV": pair},
+        "deep": {"field/docs.jsonl": docs, "field/Queries.JSONL": queries},
+    }  # fmt: skip
+    for name, content in files[layout].items():
+        path = Path("data", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(gzip.compress(content.encode()) if name.endswith("gz") else content.encode())
+
+
+@pytest.mark.parametrize("layout", ["ours", "beir", "pairs", "deep"])
+def test_of_a_folder_with_test_data_only_the_documents_are_read(layout: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Test queries that were trained on make every later score on them worthless (gpl issue 5)."""
+    write_evaluation_folder(layout)
+    for name in ("data", "data/**/*.*"):
+        assert read_back(name) == make_sentences(5)
+        assert "evaluation data, which is left out of the corpus" in caplog.text
+        caplog.clear()
+    tests = [path for path in Path("data").rglob("*.*") if path.is_file() and path.name[0] not in "dc"]
+    for path in tests:
+        with pytest.raises(KitError, match=f"{path.name} holds evaluation data"):
+            read_back(str(path))
+
+
+def test_queries_without_documents_or_judgements_beside_them_are_a_corpus() -> None:
+    Path("logs").mkdir()
+    Path("logs/queries.jsonl").write_bytes(JSONL)
+    assert read_back("logs") == expected()
+
+
+def test_a_json_file_of_a_folder_that_holds_no_rows_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    Path("folder").mkdir()
+    FILES["array.json"](Path("folder/array.json"))
+    Path("folder/config.json").write_text('{"hidden_size": 32}')
+    Path("folder/settings.json").write_text('{\n "seed": 1\n}')
+    assert read_back("folder") == expected()
+    assert "one object holds no rows and is passed over (config.json, settings.json)" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv"])
@@ -188,7 +328,7 @@ def test_a_users_script_needs_no_main_guard(monkeypatch: pytest.MonkeyPatch) -> 
     assert shown.count(b"once") == 1
 
 
-STRUCTURED = ["a.jsonl", "a.csv", "a.tsv.gz", "a.parquet", "a.arrow", "saved"]
+STRUCTURED = ["a.jsonl", "array.json", "a.csv", "a.tsv.gz", "a.parquet", "a.arrow", "saved"]
 
 
 @pytest.mark.parametrize("name", STRUCTURED)
@@ -200,9 +340,20 @@ def test_a_wrong_column_lists_those_there_are(name: str) -> None:
 
 BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "cut.jsonl": (lambda p: p.write_bytes(JSONL[:-30]), "line 23: no JSON"),
-    "list.jsonl": (lambda p: p.write_text('["a list"]\n'), "line 1: it holds a list"),
-    "number.jsonl": (lambda p: p.write_bytes(JSONL + b'{"text": 3}'), "line 24: the column 'text' holds a int"),
-    "nested.jsonl": (lambda p: p.write_bytes(JSONL + b'{"text": {"a": 1}}'), "line 24: the column 'text' holds a dict"),
+    "list.jsonl": (lambda p: p.write_bytes(JSONL + b'["a list"]\n'), "line 24: it holds a list"),
+    "number.jsonl": (lambda p: p.write_bytes(JSONL + b'{"text": 3}'), "line 24: the column 'text' holds a number"),
+    "nested.jsonl": (lambda p: p.write_bytes(JSONL + b'{"text": {"a": 1}}'), "line 24: the column 'text' holds an obj"),
+    "title.jsonl": (lambda p: p.write_bytes(JSONL + b'{"title": [1], "text": ""}'), "line 24: the column 'title'"),
+    "cut.json": (lambda p: p.write_text('[{"text": "a text"},\n{"text": "anoth'), "line 2: no JSON \\(Unterminated"),
+    "open.json": (lambda p: p.write_text('[{"text": "a text"}\n'), "line 2: the list does not end"),
+    "comma.json": (lambda p: p.write_text('[{"text": "a"}\n{"text": "b"}]'), "line 2: no JSON \\(a comma is missing"),
+    "two.json": (lambda p: p.write_text('[{"text": "a"}]\n[{"text": "b"}]'), "line 2: no JSON \\(something follows"),
+    "number.json": (lambda p: p.write_text('[{"text": "a"},\n 12]'), "line 2: the list holds a number"),
+    "object.json": (lambda p: p.write_text('{"data": [\n{"text": "a"}]}'), "line 1: no JSON .*one list of objects"),
+    "byte.json": (lambda p: p.write_bytes(b'[{"text": "a"},\n{"text": "\xe9"}]'), "line 2: the byte 0xe9 is not UTF-8"),
+    "twice.csv": (lambda p: p.write_text("text,id,text\na,1,b\n"), "2 columns are called 'text'"),
+    "twice.parquet": (lambda p: write_twice(p), "2 columns are called 'text'"),
+    "wide.tsv": (lambda p: p.write_bytes(TSV + b"1\ta\tb\n"), "line 25: 3 fields .*--quoting quotes"),
     "lacking.jsonl": (lambda p: p.write_bytes(JSONL + b'{"body": "x"}'), "line 24: there is no column 'text'"),
     "deep.jsonl": (lambda p: p.write_text("[" * 100_000), "line 1: no JSON"),
     "wide.csv": (lambda p: p.write_bytes(as_csv(",") + b"1,2,3\n"), "line 25: 3 fields where the first line has 2"),
@@ -264,7 +415,20 @@ def test_a_folder_in_the_place_of_a_file_and_a_link_to_nowhere() -> None:
             read_back(name)
 
 
-SUFFIXES = ["txt", "jsonl", "csv", "tsv", "parquet", "arrow", "txt.gz", "txt.bz2", "txt.xz", "txt.zst", "jsonl.zst"]
+SUFFIXES = [
+    "txt",
+    "jsonl",
+    "json",
+    "csv",
+    "tsv",
+    "parquet",
+    "arrow",
+    "txt.gz",
+    "txt.bz2",
+    "txt.xz",
+    "txt.zst",
+    "jsonl.zst",
+]
 PIECES = [
     b'{"text": "', b'"}', b"\n", b"\r\n", b'"', b",", b"text", b"\xef\xbb\xbf", b"\0", b"\xff\xfe", b"[{", b"\\ud800",
     b"PAR1", b"ARROW1", b"\x1f\x8b\x08", b"BZh9", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", "語".encode(),

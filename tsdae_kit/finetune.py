@@ -154,12 +154,13 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
         corpus = settings.mine_negatives
         if corpus is None or not _wants_negatives(settings, file):
             return file.rows
+        from tsdae_kit.text.reading import Format
         from tsdae_kit.text.recipe import read_sentences
         from tsdae_kit.training.mining import mine_negatives
         from tsdae_kit.training.models import load_encoder
 
         kept = settings.output / f"negatives-{name}.parquet"
-        sentences, finder = read_sentences(corpus), _find_finder(settings)
+        sentences, finder = read_sentences(corpus, Format.of(settings)), _find_finder(settings)
 
         def load() -> SentenceTransformer:
             if finder is None:

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("tsdae_kit")
 REPORT = "report.html"
+ADVICE = {  # where nothing is left of a corpus, by the reason for most of it
+    "too short": "Lower --min-chars, or check the input",
+    "too long": "Cut the texts with --split sentences, or raise --max-chars",
+    "few letters": "Lower --min-letters, or check the input",
+    "empty": "Check the input, or name the columns that hold the text with --column",
+}
 
 
 def prepare_corpus(**given: Any) -> Path:
@@ -127,8 +133,12 @@ def _make(
         from tsdae_kit.text.local import make_rows
     counts = make_rows(folder, paths, recipe, settings, fingerprint)
     if not counts["train"]:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts["dropped"].items()) or "no texts"
-        raise KitError(f"No sentence is left of {len(paths)} file(s): {reasons}. Check the input, or --min-chars.")
+        dropped = counts["dropped"]
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items()) or "no texts"
+        advice = ADVICE.get(max(dropped, key=dropped.__getitem__, default=""), "Check the input")
+        raise KitError(f"No sentence is left of {len(paths)} file(s): {reasons}. {advice}.")
+    if missing := [name for name in settings.column if counts["columns"] and name not in counts["columns"]]:
+        raise KitError(f"No text of the input has anything in the column {missing[0]!r}. Leave it out of --column.")
     return {**counts, "noise": asdict(recipe.noise)}
 
 
@@ -142,7 +152,7 @@ def _make_recipe(paths: Sequence[Path], settings: PrepareSettings, noise: Noise)
     from tsdae_kit.text.sentences import Paragraphs, learn_sentences
     from tsdae_kit.text.words import common_words
 
-    form = Format(settings.column, settings.encoding, settings.encoding_errors, settings.split == "paragraphs")
+    form = replace(Format.of(settings), columns=settings.column, paragraphs=settings.split == "paragraphs")
 
     def texts() -> Iterator[str]:
         return (text for chunk in read_chunks(paths, form) for text, _ in texts_of(chunk, form))
@@ -166,12 +176,17 @@ def _report(folder: Path, output: Path, manifest: dict[str, Any], settings: Prep
     """Show the closing table and write it as a page, unless that is there already."""
     from tsdae_kit.pages.prepared import make_prepared_page
     from tsdae_kit.text.look import take_look
+    from tsdae_kit.text.reading import TEXT, TITLE
 
     look = take_look(folder, manifest, settings.model, settings.max_length)
     counts = [("texts read", f"{manifest['read']:,}")]
     counts += [(f"  dropped: {reason}", f"{count:,}") for reason, count in manifest["dropped"].items()]
     counts += [("sentences to train on", f"{manifest['train']:,}"), ("sentences held out", f"{manifest['held_out']:,}")]
     logger.info("%s", table([*counts, *look.rows]))
+    titled, texts_there = (manifest.get("columns", {}).get(name, 0) for name in (TITLE, TEXT))
+    if titled and not settings.column:
+        logger.info("%s of %s texts have a title, which stands before the text (--column text leaves titles out).",
+                    f"{titled:,}", f"{texts_there:,}")  # fmt: skip
     for reason, texts in manifest["examples"].items():
         logger.info("%s: %s", reason, " | ".join(f"{text:.60}" for text in texts if text.strip()))
     for clean, noisy in look.examples:

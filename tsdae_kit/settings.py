@@ -20,7 +20,26 @@ _DEVICE_HELP = "cpu, cuda, mps (default: the best there is)"
 
 
 @dataclass(frozen=True)
-class PrepareSettings:
+class ReadingSettings:
+    """How the text files that a command reads are written."""
+
+    encoding: str = option("utf-8", "how the text is encoded; a mark of UTF-16 or UTF-32 at its start is recognised")
+    encoding_errors: Literal["strict", "replace"] = option("strict", "bytes that --encoding forbids: stop, or replace")
+    quoting: Literal["auto", "none", "quotes"] = option(
+        "auto", "whether quotation marks may enclose a field: in CSV, not in TSV (auto); never; in both"
+    )
+
+    def problems(self) -> list[str]:
+        """Return every contradiction between the settings, as sentences."""
+        try:
+            "\n".encode(self.encoding)
+        except (LookupError, ValueError):
+            return [f"--encoding {self.encoding!r} is none that Python knows (utf-8, latin-1, gb18030 are)"]
+        return []
+
+
+@dataclass(frozen=True)
+class PrepareSettings(ReadingSettings):
     """What ``prepare_corpus`` does: texts in, noisy/clean pairs out."""
 
     files: tuple[str, ...] = option(
@@ -31,7 +50,10 @@ class PrepareSettings:
         positional=True,
     )
     output: Path = option(Path("data/prepared"), "the folder to write", recorded=False)
-    column: str = option("text", "the column of structured files that holds the text")
+    column: tuple[str, ...] = option(
+        (), "the columns of structured files that hold the text (default: text, with title before it where there is "
+        "one); of files without a header, their numbers", metavar="NAME"
+    )  # fmt: skip
     split: Literal["line", "sentences", "paragraphs"] = option(
         "line", "one text per line or row; its sentences (learned from the corpus); or what blank lines part"
     )
@@ -54,8 +76,6 @@ class PrepareSettings:
         "sentences kept out of training: a share if below 1, else a count (at most a tenth of the corpus)",
     )
     seed: int = option(42, "decides the noise and which sentences are held out")
-    encoding: str = option("utf-8", "how the text is encoded")
-    encoding_errors: Literal["strict", "replace"] = option("strict", "bytes that --encoding forbids: stop, or replace")
     model: str = option(_BASE_MODEL, "the base model by whose tokenizer the report counts", recorded=False)
     max_length: int | None = option(
         None, "the report counts texts of more tokens (default: the model's)", recorded=False
@@ -66,7 +86,7 @@ class PrepareSettings:
 
     def problems(self) -> list[str]:
         """Return every contradiction between the settings, as sentences."""
-        found = []
+        found = super().problems()
         if not self.files:
             found.append("no input given: name a text file, a folder or a glob")
         if not 0 <= self.deletion_ratio < 1:
@@ -82,10 +102,6 @@ class PrepareSettings:
             for name in ("workers", "max_length")
             if (value := getattr(self, name)) is not None and value < 1
         ]
-        try:
-            "\n".encode(self.encoding)
-        except (LookupError, ValueError):
-            found.append(f"--encoding {self.encoding!r} is none that Python knows (utf-8, latin-1, gb18030 are)")
         if self.near_duplicates is not None and self.engine == "ray":
             found.append("--near-duplicates compares every sentence with all before it, which --engine ray cannot do")
         if not 0 <= self.seed < 2**32:
@@ -96,7 +112,7 @@ class PrepareSettings:
 
 
 @dataclass(frozen=True)
-class RunSettings:
+class RunSettings(ReadingSettings):
     """What every stage that trains has in common."""
 
     model: str = option(_BASE_MODEL, "the base model: a folder or a hub name")
@@ -171,7 +187,7 @@ class RunSettings:
 
     def problems(self) -> list[str]:
         """Return every contradiction between the settings, as sentences."""
-        found = []
+        found = super().problems()
         if self.resume and self.overwrite:
             found.append("--resume and --overwrite contradict each other: give one")
         positive = ("epochs", "max_steps", "batch_size", "gradient_accumulation_steps", "learning_rate", "max_length",
@@ -297,7 +313,7 @@ class FineTuneSettings(RunSettings):
 
 
 @dataclass(frozen=True)
-class EvaluateSettings:
+class EvaluateSettings(ReadingSettings):
     """What ``score_models`` does: models and evaluation data in, scores with intervals out."""
 
     models: tuple[str, ...] = option(
@@ -314,7 +330,7 @@ class EvaluateSettings:
 
     def problems(self) -> list[str]:
         """Return every contradiction between the settings, as sentences."""
-        found = []
+        found = super().problems()
         if not self.models:
             found.append("no model given: name one or more before --data")
         if not self.data:

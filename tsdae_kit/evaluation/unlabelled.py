@@ -19,6 +19,7 @@ from tsdae_kit.errors import KitError
 from tsdae_kit.evaluation.tasks import Retrieval
 from tsdae_kit.text.noise import Noise
 from tsdae_kit.text.pairs import SPLITS, read_batches, read_manifest
+from tsdae_kit.text.reading import Format
 from tsdae_kit.text.recipe import read_sentences
 
 SENTENCES = 1000  # queries at most
@@ -64,7 +65,7 @@ def _held_out(folder: Path) -> list[tuple[str, str]]:
 
 def _sample(path: Path) -> list[tuple[str, str]]:
     noise = Noise()
-    return [(noise(text), text) for text in _choose(read_sentences(path), SENTENCES)]
+    return [(noise(text), text) for text in _choose(read_sentences(path, Format()), SENTENCES)]
 
 
 def _by_document(folder: Path, label: str) -> list[Retrieval]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -49,6 +50,7 @@ def make_rows(
         hashes = [np.frombuffer(row["hashes"], dtype="<u8") for row in made]
         for row in made:
             tally.read += row["read"]
+            tally.columns.update(dict(row["columns"]))
             tally.absorb(_unpack(row))
         fresh = [tally.seen.add(some) for some in hashes]
         chosen = choose_held_out(
@@ -119,7 +121,7 @@ def _whole(path: Path) -> Iterator[Path]:
 
 
 def _make_file(row: dict[str, Any], folder: Path, recipe: Recipe) -> dict[str, Any]:
-    rejects, hashes, read = Rejects(recipe.keep_rejects), [], 0
+    rejects, hashes, read, columns = Rejects(recipe.keep_rejects), [], 0, Counter[str]()
     with _whole(folder / _STAGE / f"{row['number']:06}.parquet") as path, ExitStack() as stack:
         writer = None
         for chunk in read_chunks([Path(row["path"])], recipe.form, first_file=row["number"] + 1):
@@ -128,12 +130,13 @@ def _make_file(row: dict[str, Any], folder: Path, recipe: Recipe) -> dict[str, A
             writer.write_batch(made.rows)
             hashes.append(made.hashes.tobytes())
             read += made.read
+            columns.update(made.columns)
             rejects.merge(made.rejects)
         if writer is None:
             parquet.write_table(
                 pa.table({"noisy": pa.array([], pa.string()), "clean": pa.array([], pa.string())}), path
             )
-    return {"hashes": b"".join(hashes), "read": read, **_pack(rejects)}
+    return {"hashes": b"".join(hashes), "read": read, "columns": list(columns.items()), **_pack(rejects)}
 
 
 def _part_file(row: dict[str, Any], folder: Path, keep_rejects: bool) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Finds the files that are meant, opens them plain or compressed, and knows what kind each is.
 
 A kind is told from the name, never guessed from the content: a guess would read one file of a folder
-differently from the others without a word.
+differently from the others without a word. Test queries and judgements that lie in a folder are no corpus: training
+on them would make every later score on them worthless.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import logging
 import lzma
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -27,18 +29,41 @@ from tsdae_kit.errors import KitError
 logger = logging.getLogger("tsdae_kit")
 
 KINDS = {
-    ".txt": "lines", ".text": "lines", ".jsonl": "json", ".ndjson": "json", ".csv": "csv", ".tsv": "tsv",
-    ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow",
+    ".txt": "lines", ".text": "lines", ".jsonl": "json", ".ndjson": "json", ".json": "json", ".csv": "csv",
+    ".tsv": "tsv", ".parquet": "parquet", ".arrow": "arrow", ".feather": "arrow",
 }  # fmt: skip
 _COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": None}
+_LAYOUT = {"dataset_dict.json", "dataset_info.json", "state.json"}  # of a folder saved by ``datasets``
+# Names of test data, in the layouts that evaluate reads; a file of queries is some only beside judgements or documents.
+_QUERIES = re.compile(r"queries([_.-].*)?")
+_JUDGEMENTS = re.compile(r"qrels([_.-].*)?")
+_TEST_TEXTS = re.compile(r"rerank([_.-].*)?|(pairs|nli)([_.-].*)?[_.-](test|dev|train|decided)")
+_DOCUMENTS = ("docs", "corpus")
 
 
 def kind_of(path: Path) -> str | None:
-    """Return lines, json, csv, tsv, parquet or arrow, or ``None`` for another name."""
-    suffixes = path.suffixes
-    if suffixes and suffixes[-1] in _COMPRESSED:
-        return KINDS.get(suffixes[-2]) if len(suffixes) > 1 else None
-    return KINDS.get(path.suffix)
+    """Return lines, json, csv, tsv, parquet or arrow, or ``None`` for another name; capitals make no difference."""
+    *_, before, last = ["", "", *(suffix.lower() for suffix in path.suffixes)]
+    return KINDS.get(before if last in _COMPRESSED else last)
+
+
+def stem_of(path: Path) -> str:
+    """Return a file's name without the endings that say its kind and compression, in small letters."""
+    name = path.name.lower()
+    for endings in (_COMPRESSED, KINDS):
+        ending = Path(name).suffix
+        name = name.removesuffix(ending) if ending in endings else name
+    return name
+
+
+def is_evaluation_data(path: Path) -> bool:
+    """Return whether the name and the neighbours of a file say that it holds test queries, pairs or judgements."""
+    stem, folder = stem_of(path), path.parent
+    if folder.name.lower() == "qrels" or _JUDGEMENTS.fullmatch(stem) or _TEST_TEXTS.fullmatch(stem):
+        return True
+    if not _QUERIES.fullmatch(stem):
+        return False
+    return any(_JUDGEMENTS.fullmatch(other) or other in _DOCUMENTS for other in map(stem_of, folder.iterdir()))
 
 
 def find_files(names: Sequence[str]) -> list[Path]:
@@ -59,10 +84,13 @@ def find_files(names: Sequence[str]) -> list[Path]:
                 problems.append(f"The folder {name} holds no texts ({', '.join(KINDS)}, also compressed)")
         elif path.exists():
             matches = [path]
+            if path.is_file() and is_evaluation_data(path):
+                problems.append(f"{name} holds evaluation data, which must not be trained on: name the documents alone")
         else:
-            matches = sorted(Path(p) for p in glob.glob(name, recursive=True) if Path(p).is_file())  # noqa: PTH207
+            there = sorted(Path(p) for p in glob.glob(name, recursive=True) if Path(p).is_file())  # noqa: PTH207
+            matches = _leave_out_evaluation_data(name, there)
             if not matches:
-                problems.append(f"There is no file {name}")
+                problems.append(f"There is no file {name}" + " but evaluation data" * bool(there))
         problems += [f"The file {p} is empty" for p in matches if p.is_file() and p.stat().st_size == 0]
         for match in matches:
             found.setdefault(match.resolve(), match)
@@ -74,6 +102,7 @@ def find_files(names: Sequence[str]) -> list[Path]:
 def _search(folder: Path) -> list[Path]:
     found: list[Path] = []
     others: set[str] = set()
+    objects: list[str] = []
     seen: set[tuple[int, int]] = set()
 
     def refuse(error: OSError) -> None:
@@ -89,13 +118,42 @@ def _search(folder: Path) -> list[Path]:
         listed = _listed(Path(place))
         for name in sorted(names):
             path = Path(place, name)
-            if path.is_file() and kind_of(path) and (listed is None or name in listed):
-                found.append(path)
-            elif listed is None and not name.startswith("."):
+            if path.is_file() and kind_of(path) and (listed is None or name in listed) and name not in _LAYOUT:
+                if path.suffix.lower() == ".json" and _is_one_object(path):
+                    objects.append(str(path.relative_to(folder)))
+                else:
+                    found.append(path)
+            elif listed is None and not name.startswith(".") and name not in _LAYOUT:
                 others.add(path.suffix or name)
     if found and others:
         logger.info("%s: files of other kinds are passed over (%s).", folder, ", ".join(sorted(others)[:8]))
-    return sorted(found)
+    if found and objects:
+        logger.info("%s: a JSON file that is one object holds no rows and is passed over (%s).", folder,
+                    ", ".join(sorted(objects)[:8]))  # fmt: skip
+    return _leave_out_evaluation_data(str(folder), sorted(found))
+
+
+def _is_one_object(path: Path) -> bool:
+    """Return whether a JSON file is neither a list nor lines of objects: its first line is no whole object."""
+    with path.open("rb") as stream:
+        first = stream.readline(1 << 20).strip().removeprefix(b"\xef\xbb\xbf")
+        second = stream.readline(1 << 20).strip()
+    if not first.startswith(b"{"):
+        return False
+    try:
+        json.loads(first)
+    except ValueError:
+        return True
+    return not second  # a configuration on one line, or a single row, which is not much of a corpus
+
+
+def _leave_out_evaluation_data(where: str, paths: Sequence[Path]) -> list[Path]:
+    """Return the files that are no evaluation data, and say which are."""
+    tests = [path for path in paths if is_evaluation_data(path)]
+    if tests:
+        names = ", ".join(dict.fromkeys(path.name for path in tests))
+        logger.warning("%s: %s: evaluation data, which is left out of the corpus.", where, f"{names:.200}")
+    return [path for path in paths if path not in set(tests)]
 
 
 def _listed(folder: Path) -> set[str] | None:
@@ -129,11 +187,12 @@ def as_file(name: str) -> Iterator[str]:
 def open_stream(path: Path) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
     """Yield the file's bytes, decompressed, and the file below, whose position tells how far reading has come."""
     with path.open("rb") as below:
-        if path.suffix == ".zst":
+        suffix = path.suffix.lower()
+        if suffix == ".zst":
             import pyarrow
 
             stream: Any = pyarrow.CompressedInputStream(pyarrow.PythonFile(below), "zstd")
-        elif opener := _COMPRESSED.get(path.suffix):
+        elif opener := _COMPRESSED.get(suffix):
             stream = opener(below)
         else:
             stream = below

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ class Tally:
     near: NearDuplicates | None = None
     file: IO[str] | None = None
     read: int = 0
+    columns: Counter[str] = field(default_factory=Counter)
     seen: SeenHashes = field(default_factory=SeenHashes)
     _counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REASONS, 0))
     _examples: dict[str, list[str]] = field(default_factory=dict)
@@ -40,6 +42,7 @@ class Tally:
     def admit(self, made: Made) -> tuple[pa.RecordBatch, Hashes]:
         """Count a chunk; return its rows that are no duplicates, with their hashes."""
         self.read += made.read
+        self.columns.update(made.columns)
         self.absorb(made.rejects)
         fresh = self.seen.add(made.hashes)
         rows, hashes = self._drop("duplicate", made.rows, made.hashes, fresh)
@@ -72,6 +75,7 @@ class Tally:
         dropped = {reason: count for reason, count in self._counts.items() if count}
         return {
             "read": self.read,
+            "columns": dict(self.columns),
             "dropped": dropped,
             "examples": {reason: self._examples[reason] for reason in dropped},
         }

@@ -7,6 +7,7 @@ differ. What needs all sentences at once (duplicates, the held-out part) is left
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +60,7 @@ class Made:
         signatures: Of each row, for near-duplicates.
         read: The number of texts that went in, after cutting.
         rejects: Those that came to nothing.
+        columns: How many of the texts each column held, where the file has columns.
         position: The chunk's.
     """
 
@@ -67,6 +69,7 @@ class Made:
     signatures: NDArray[Any] | None
     read: int
     rejects: Rejects
+    columns: Counter[str]
     position: int
 
 
@@ -91,8 +94,9 @@ class Recipe:
         rejects = Rejects(self.keep_rejects)
         clean: list[str] = []
         documents: list[str] = []
+        columns: Counter[str] = Counter()
         read = 0
-        for text, name in texts_of(chunk, self.form):
+        for text, name in texts_of(chunk, self.form, columns):
             for part in self.cut(text) if self.cut else (text,):
                 read += 1
                 sentence = clean_text(part)
@@ -102,15 +106,16 @@ class Recipe:
                     continue
                 clean.append(sentence)
                 documents.append(name)
-        columns = [pa.array(map(self.noise, clean), pa.string()), pa.array(clean, pa.string())]
+        arrays = [pa.array(map(self.noise, clean), pa.string()), pa.array(clean, pa.string())]
         if self.documents:
-            columns.append(pa.array(documents, pa.string()))
+            arrays.append(pa.array(documents, pa.string()))
         return Made(
-            rows=pa.record_batch(columns, names=["noisy", "clean", "document"][: len(columns)]),
+            rows=pa.record_batch(arrays, names=["noisy", "clean", "document"][: len(arrays)]),
             hashes=np.frombuffer(b"".join(map(_hash, clean)), dtype="<u8"),
             signatures=np.array([sketch(sentence) for sentence in clean]) if self.near else None,
             read=read,
             rejects=rejects,
+            columns=columns,
             position=chunk.position,
         )
 
@@ -119,11 +124,14 @@ def _hash(sentence: str) -> bytes:
     return hashlib.blake2b(sentence.casefold().encode(), digest_size=8).digest()
 
 
-def read_sentences(path: Path) -> Iterator[str]:
-    """Yield a text file's sentences, cleaned and judged as ``prepare`` does by default."""
+def read_sentences(path: Path, form: Format) -> Iterator[str]:
+    """Yield a text file's sentences, cleaned and judged as ``prepare`` does by default.
+
+    Raises:
+        KitError: Naming the file and line of what cannot be read.
+    """
     defaults = PrepareSettings()
     rules = Rules(defaults.min_chars, defaults.max_chars, defaults.min_letters)
-    form = Format(defaults.column, defaults.encoding, defaults.encoding_errors, paragraphs=False)
     for chunk in read_chunks([path], form):
         for text, _ in texts_of(chunk, form):
             sentence = clean_text(text)

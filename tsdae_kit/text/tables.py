@@ -1,67 +1,220 @@
-"""Streams one column of CSV, TSV, Parquet and Arrow files; a wrong name lists the columns found."""
+"""Streams the rows of CSV, TSV, JSON lists, Parquet and Arrow files; a wrong name lists the columns found."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
-from collections.abc import Callable, Iterator
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from tsdae_kit.errors import KitError
-from tsdae_kit.text.parsing import decode
-from tsdae_kit.text.reading import ID_COLUMNS, LONGEST, Format, Part, no_column, read_blocks, readable
+from tsdae_kit.text.files import open_stream
+from tsdae_kit.text.parsing import decode, describe
+from tsdae_kit.text.reading import (
+    CHUNK,
+    ID_COLUMNS,
+    LONGEST,
+    TEXT,
+    Format,
+    Part,
+    Row,
+    encoding_of_blocks,
+    is_utf8,
+    read_blocks,
+    readable,
+    wrong_byte,
+)
 
+logger = logging.getLogger("tsdae_kit")
 ROWS = 4096
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}  # of CSV; the first of equals
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+class _Lines:
+    """The lines of a text file, as they are read.
+
+    Attributes:
+        position: Bytes read by then, as they are on the disk.
+    """
+
+    def __init__(self, path: Path, form: Format) -> None:
+        self._path, self._form = path, form
+        self.position = 0
+
+    def __iter__(self) -> Iterator[str]:
+        codec = (encoding_of_blocks(self._form.encoding), self._form.errors)
+        for block, before, position in read_blocks(self._path, self._form):
+            self.position = position
+            yield from io.StringIO(decode(block, str(self._path), before + 1, codec), newline="\n")  # its lines
+
+
+def read_first_line(path: Path, form: Format, kind: str) -> list[str]:
+    """Return the fields of a CSV or TSV file's first line that is not blank; without any, the file is empty.
+
+    Raises:
+        KitError: If it cannot be read.
+    """
+    rows = _open_csv(_Lines(path, form), (path, form, kind))
+    with readable(path, lambda: f"line {rows.line_num}"):
+        return next((row for row in rows if row), [])
 
 
 def read_csv(path: Path, form: Format, kind: str) -> Iterator[Part]:
-    """Yield the rows' texts; Python's own reader, because it names the line, and quoted fields may hold line ends.
+    """Yield the rows; Python's own reader, because it names the line, and quoted fields may hold line ends.
+
+    A delimiter of CSV other than the comma is recognised by the first line. Fields of TSV are not quoted, unless the
+    settings say so. Where all columns asked for are numbers, and the first line has none of them, there is no header.
 
     Raises:
         KitError: Naming the line of a row that is wrong.
     """
-    csv.field_size_limit(LONGEST)  # a quote that is never closed would swallow the file
-    position = 0
-
-    def lines() -> Iterator[str]:
-        nonlocal position
-        for block, before, position in read_blocks(path, form):  # noqa: B007
-            yield from io.StringIO(decode(block, str(path), before + 1, form), newline="\n")  # its lines
-
-    rows = csv.reader(lines(), delimiter="\t" if kind == "tsv" else ",", strict=True)
-    with readable(path, lambda: f"line {rows.line_num}"):
-        header: list[str] = next(rows, [])
-        if form.column not in header:
-            raise no_column(str(path), form.column, header)
-        column, name = header.index(form.column), next((header.index(key) for key in ID_COLUMNS if key in header), None)
-        texts: list[str | None] = []
-        names: list[str | None] = []
-        size = 0
+    lines = _Lines(path, form)
+    reader = _open_csv(lines, (path, form, kind))
+    with readable(path, lambda: f"line {reader.line_num}"):
+        first: list[str] = next((row for row in reader if row), [])
+        rows: Iterator[list[str]] = reader
+        names = first
+        if not form.header or (_are_numbers(form.columns) and not set(form.columns) & set(first)):
+            names, rows = [str(number) for number in range(1, len(first) + 1)], chain([first], reader)
+        selected = form.select(names, str(path))
+        places = [names.index(name) for name in selected]
+        part: list[Row] = []
+        numbers: list[int] = []
+        size = quoted = 0
         for row in rows:
             if not row:
                 continue
-            if len(row) != len(header):
-                raise KitError(
-                    f"{path}, line {rows.line_num}: {len(row)} fields where the first line has {len(header)}. "
-                    "Quote fields that hold the delimiter."
-                )
-            texts.append(row[column])
-            names.append(row[name] if name is not None else None)
-            size += len(row[column])
-            if len(texts) == ROWS or size > LONGEST:
-                yield texts, names if name is not None else None, position
-                texts, names, size = [], [], 0
-        yield texts, names if name is not None else None, position
+            if len(row) != len(names):
+                raise KitError(_wrong_width(f"{path}, line {reader.line_num}", len(row), len(names), kind))
+            part.append({name: row[place] for name, place in zip(selected, places, strict=True)})
+            numbers.append(reader.line_num)
+            size += sum(map(len, row))
+            quoted += kind == "tsv" and any(map(_is_enclosed, row))
+            if len(part) == ROWS or size > LONGEST:
+                yield part, numbers, lines.position
+                part, numbers, size = [], [], 0
+        yield part, numbers, lines.position
+    if quoted and form.quoting == "auto":
+        logger.warning(
+            "%s: in %s rows a field begins and ends with a quotation mark, which is read as part of the text. "
+            "If the marks enclose the fields, pass --quoting quotes.", path, f"{quoted:,}"
+        )  # fmt: skip
+
+
+def _open_csv(lines: _Lines, source: tuple[Path, Format, str]) -> Any:
+    path, form, kind = source
+    csv.field_size_limit(LONGEST)  # a quote that is never closed would swallow the file
+    quotes = form.quoting == "quotes" or (form.quoting == "auto" and kind == "csv")
+    delimiter = "\t" if kind == "tsv" else _find_delimiter(next(iter(_Lines(path, form)), ""))
+    return csv.reader(lines, delimiter=delimiter, strict=True, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
+
+
+def _find_delimiter(first: str) -> str:
+    """Return what parts the fields of a CSV file's first line: what stands there most often outside of quotes."""
+    plain = re.sub(r'"[^"]*"', "", first)
+    return max(_DELIMITERS, key=plain.count)
+
+
+def _are_numbers(columns: Sequence[str]) -> bool:
+    return bool(columns) and all(column.isdecimal() for column in columns)
+
+
+def _is_enclosed(field: str) -> bool:
+    return len(field) > 1 and field[0] == field[-1] == '"'
+
+
+def _wrong_width(where: str, fields: int, columns: int, kind: str) -> str:
+    advice = "Quote fields that hold the delimiter, or pass --quoting none if quotation marks are text."
+    if kind == "tsv":
+        advice = "A text may hold no tab or line end; if fields are quoted, pass --quoting quotes."
+    return f"{where}: {fields} fields where the first line has {columns}. {advice}"
+
+
+def read_json_array(path: Path, form: Format) -> Iterator[Part]:
+    """Yield the rows of a JSON list of objects (or of texts, whose column is ``text``), without reading it whole.
+
+    Raises:
+        KitError: Naming the line of what is no JSON or no row.
+    """
+    with readable(path, lambda: "line 0"), open_stream(path) as (stream, below):
+        part: list[Row] = []
+        numbers: list[int] = []
+        for line, value in _read_elements(path, _decoded(path, stream, form)):
+            row = {TEXT: value} if isinstance(value, str) else value
+            if not isinstance(row, dict):
+                raise KitError(f"{path}, line {line}: the list holds {describe(value)}, not an object. Mend it.")
+            part.append(row)
+            numbers.append(line)
+            if len(part) == ROWS:
+                yield part, numbers, below.tell()
+                part, numbers = [], []
+        yield part, numbers, below.tell()
+
+
+def _decoded(path: Path, stream: Any, form: Format) -> Iterator[str]:
+    """Yield a file's text in blocks."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig" if is_utf8(form.encoding) else form.encoding)(form.errors)
+    lines = 0
+    while True:
+        block = stream.read(CHUNK)
+        try:
+            text = decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            line = lines + error.object.count(b"\n", 0, error.start) + 1
+            raise wrong_byte(str(path), line, error, form.encoding) from error
+        lines += text.count("\n")
+        yield text.replace("\0", " ") if form.errors == "replace" else text
+        if not block:
+            return
+
+
+def _read_elements(path: Path, blocks: Iterator[str]) -> Iterator[tuple[int, Any]]:
+    """Yield the elements of a JSON list with their lines."""
+    decoder = json.JSONDecoder()
+    text, line, follows = "", 1, "["  # what comes next: the list, a value, a comma, or nothing any more
+    for block in chain(blocks, [None]):
+        text, at = text + (block or ""), 0
+        while (at := _SPACE.match(text, at).end()) < len(text):  # type: ignore[union-attr]  # matches always
+            where = f"{path}, line {line + text.count(chr(10), 0, at)}"
+            if follows in ("[", ",") and text[at] == follows:
+                at, follows = at + 1, "value"
+            elif follows in ("value", ",") and text[at] == "]":
+                at, follows = at + 1, "end"
+            elif follows != "value":
+                raise KitError(f"{where}: no JSON ({_UNEXPECTED[follows]}). Give one list of objects.")
+            else:
+                try:
+                    value, end = decoder.raw_decode(text, at)
+                except (ValueError, RecursionError) as error:
+                    if block and len(text) < LONGEST and isinstance(error, ValueError):
+                        break  # the rest of it is in the next block
+                    reason = getattr(error, "msg", "too deeply nested")
+                    place = line + text.count("\n", 0, getattr(error, "pos", at))
+                    raise KitError(f"{path}, line {place}: no JSON ({reason}). Give one list of objects.") from error
+                yield line + text.count("\n", 0, at), value
+                at, follows = end, ","
+        line += text.count("\n", 0, at)
+        text = text[at:]
+    if follows != "end":
+        raise KitError(f"{path}, line {line}: the list does not end. Check that the file is whole.")
+
+
+_UNEXPECTED = {"[": "a list was expected", ",": "a comma is missing", "end": "something follows the list"}
 
 
 def read_tables(path: Path, form: Format, kind: str) -> Iterator[Part]:
-    """Yield the rows' texts of a Parquet or Arrow file, batch by batch.
+    """Yield the rows of a Parquet or Arrow file, batch by batch.
 
     Raises:
         KitError: For a damaged file, or a column that is missing or holds no text.
     """
-    import pyarrow
     from pyarrow import ipc, parquet
 
     done, size = 0, path.stat().st_size
@@ -70,8 +223,8 @@ def read_tables(path: Path, form: Format, kind: str) -> Iterator[Part]:
         if kind == "parquet":
             file = parquet.ParquetFile(stream)
             schema, total = file.schema_arrow, file.metadata.num_rows
-            wanted = _columns(path, form, schema)
-            batches = file.iter_batches(ROWS, columns=wanted)
+            selected = _select(path, form, schema)
+            batches = file.iter_batches(ROWS, columns=selected)
         elif stream.read(6) == b"ARROW1":
             file = ipc.open_file(stream)
             schema, total = file.schema, 0
@@ -80,25 +233,27 @@ def read_tables(path: Path, form: Format, kind: str) -> Iterator[Part]:
             stream.seek(0)
             batches = ipc.open_stream(stream)
             schema, total = batches.schema, 0
-        wanted = _columns(path, form, schema)
+        selected = _select(path, form, schema)
         for batch in batches:
             batch.validate(full=True)  # wrong offsets in a damaged file would end the process
             for start in range(0, len(batch), ROWS):
-                part = batch.slice(start, ROWS)
-                texts = part.column(form.column).cast(pyarrow.large_string()).to_pylist()
-                names = part.column(wanted[1]).to_pylist() if wanted[1:] else None
-                done += len(texts)
-                yield texts, names, size * done // total if total else stream.tell()
+                part = batch.slice(start, ROWS).select(selected).to_pylist()
+                yield part, range(done + 1, done + 1 + len(part)), size * done // total if total else stream.tell()
+                done += len(part)
 
 
-def _columns(path: Path, form: Format, schema: Any) -> list[str]:
+def _select(path: Path, form: Format, schema: Any) -> list[str]:
+    selected = form.select(schema.names, str(path))
+    for name in selected:
+        kind = schema.field(name).type
+        if not (form.all_columns or name in ID_COLUMNS or _is_text(kind)):
+            raise KitError(f"{path}: the column {name!r} holds {kind}, not text. Pass --column NAME.")
+    return selected
+
+
+def _is_text(kind: Any) -> bool:
     from pyarrow import types
 
-    if form.column not in schema.names:
-        raise no_column(str(path), form.column, schema.names)
-    kind = schema.field(form.column).type
     kind = kind.value_type if types.is_dictionary(kind) else kind
-    is_text: list[Callable[[Any], bool]] = [types.is_string, types.is_large_string, types.is_string_view, types.is_null]
-    if not any(test(kind) for test in is_text):
-        raise KitError(f"{path}: the column {form.column!r} holds {kind}, not text. Pass --column NAME.")
-    return [form.column, *[key for key in ID_COLUMNS if key in schema.names and key != form.column][:1]]
+    tests: list[Callable[[Any], bool]] = [types.is_string, types.is_large_string, types.is_string_view, types.is_null]
+    return any(test(kind) for test in tests)
