@@ -148,8 +148,8 @@ def test_of_labels_0_and_1_in_batch_negatives_take_the_positives() -> None:
 
     settings = FineTuneSettings(files=(str(file),), loss="multiple-negatives")
     rows = FineTuning().load_data(settings).files[0].rows
-    assert rows.column_names == ["a", "b"]
-    assert rows["a"].to_pylist() == [row["a"] for row in FILES["contrastive"] if row["score"] == 1]
+    assert rows.column_names == ["anchor", "positive"]
+    assert rows["anchor"].to_pylist() == [row["a"] for row in FILES["contrastive"] if row["score"] == 1]
 
 
 def test_texts_come_in_the_order_in_which_a_loss_takes_them() -> None:
@@ -164,7 +164,7 @@ def test_texts_come_in_the_order_in_which_a_loss_takes_them() -> None:
     [
         ("a.tsv", '1\tone text\tanother\n0\tthird "text\tfourth\n', "binary"),
         ("b.tsv", "neutral\tone text\tanother\nentailment\tthird\tfourth\n", "classes"),
-        ("c.tsv", "first\tsecond\nx\ty\n", "none"),
+        ("c.tsv", "question\tAnswer\nx\ty\n", "none"),
         ("d.csv", 'score,text1,text2\n3.8,"one, text",b\n', "scores"),
         ("e.csv", "label,text1,text2\n0,a,b\n2,c,d\n", "classes"),
     ],
@@ -181,9 +181,10 @@ def test_a_files_form_and_labels_are_recognised(name: str, content: str, labels:
     [
         ("nowhere.csv", None, {}, "There is no file nowhere"),
         ("a.docx", "x", {}, "is none of .jsonl"),
-        ("a.jsonl", "{broken", {}, "a.jsonl cannot be read"),
-        ("a.jsonl", '{"text": "a"}\n', {}, "has 1 columns of text .*columns: text"),
-        ("a.jsonl", '{"a": "", "b": "x"}\n', {}, "holds no row with all its texts"),
+        ("a.jsonl", "{broken", {}, "a.jsonl, line 1: no JSON"),
+        ("a.jsonl", '{"text": "a"}\n', {}, "has one column of text .*columns: text"),
+        ("a.jsonl", '{"a": "", "b": "x"}\n', {}, "has one column of text"),
+        ("a.jsonl", '{"a": "", "b": "x"}\n{"a": "x", "b": null}\n', {}, "holds no row with all its texts"),
         ("a.csv", "score,text1,text2\n0.5,a,b\n", {"loss": "softmax"}, "--loss softmax does not fit a.csv"),
         ("a.csv", "text1,text2\na,b\n", {"loss": "rank"}, "'rank' is not one of auto"),
     ],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,6 @@ from tsdae_kit.training.session import run_stage, sentences_per_step
 from tsdae_kit.training.stage import TrainingStage
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
     from torch import nn
@@ -58,18 +58,35 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
         """Return the files' rows, those that the objective can use."""
         from tsdae_kit.text.files import content_digest
         from tsdae_kit.text.labelled import load_labelled
+        from tsdae_kit.text.reading import Format
+        from tsdae_kit.text.recipe import read_sentences
+        from tsdae_kit.training.objectives import check_learnable
 
-        pairs = load_labelled(settings.sources)
+        pairs = load_labelled(settings.sources, Format.of(settings), settings.columns)
         if len(pairs.files) > 1 and processes.count() > 1:
             raise KitError("Several files are trained on by one process only. Join the files, or start one process.")
         pairs = replace(pairs, files=tuple(_usable(file, _objective(settings, file)) for file in pairs.files))
+        for file in pairs.files:
+            rows_per_batch = settings.batch_size * processes.count()
+            check_learnable(file.rows, _objective(settings, file), rows_per_batch, str(file.path))
         if (corpus := settings.mine_negatives) is None:
             return pairs
         if not corpus.is_file():
             raise KitError(f"--mine-negatives {corpus} is no file. Name the field's text, a sentence a line.")
         if not any(_wants_negatives(settings, file) for file in pairs.files):
             raise KitError("--mine-negatives is for pairs that belong together, without a label or a negative.")
-        return replace(pairs, fingerprint=content_digest([*settings.sources, corpus]))
+        kept = [settings.output / _negatives_name(name) for name in _by_name(pairs)]
+        sentences: tuple[str, ...] = ()
+        if settings.overwrite or not any(path.exists() for path in kept):  # else it was searched already
+            sentences = tuple(dict.fromkeys(read_sentences(corpus, Format.of(settings))))
+        return replace(pairs, fingerprint=content_digest([*settings.sources, corpus]), corpus=sentences)
+
+    def complete_data(
+        self, settings: FineTuneSettings, encoder: SentenceTransformer, data: LabelledPairs
+    ) -> LabelledPairs:
+        """Return the files with mined negatives where they are wanted."""
+        files = [self._with_negatives(settings, encoder, name, data) for name in _by_name(data)]
+        return replace(data, files=tuple(files), corpus=())
 
     def make_loss(self, settings: FineTuneSettings, encoder: SentenceTransformer, data: LabelledPairs) -> nn.Module:
         """Return the loss, or one for each file by its name."""
@@ -87,11 +104,10 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
         self, settings: FineTuneSettings, encoder: SentenceTransformer, evaluates: bool, steps: int
     ) -> SentenceTransformerTrainingArguments:
         """Return the arguments: a rate that rises and falls, and no text twice in a batch."""
-        from sentence_transformers.base.sampler import BatchSamplers
-
         from tsdae_kit.training.arguments import training_arguments
+        from tsdae_kit.training.batches import labelled_batch_sampler
 
-        stage = {"lr_scheduler_type": "linear", "warmup_steps": WARMUP, "batch_sampler": BatchSamplers.NO_DUPLICATES}
+        stage = {"lr_scheduler_type": "linear", "warmup_steps": WARMUP, "batch_sampler": labelled_batch_sampler}
         # How many batches without duplicates there are shows only at the end: the steps decide.
         return training_arguments(replace(settings, max_steps=steps), encoder.device.type, evaluates, stage)
 
@@ -101,8 +117,7 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
         about = {
             (
                 name if names.count(name) == 1 else f"{number}: {name}"
-            ): f"{len(file.rows):,} rows of {' and '.join(file.rows.column_names)}; "
-            f"objective {_objective(settings, file)}"
+            ): f"{len(file.rows):,} rows; {file.roles}; objective {_objective(settings, file)}"
             for number, (name, file) in enumerate(zip(names, data.files, strict=True))
         }
         if settings.mine_negatives:
@@ -113,10 +128,10 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
     def introduce(self, settings: FineTuneSettings, data: LabelledPairs, loss: nn.Module, steps: int) -> None:
         """Say what each file is trained with."""
         for file in data.files:
-            logger.info(
-                "%s: %s rows of %s, labels: %s; the objective is %s.", file.path, f"{len(file.rows):,}",
-                " and ".join(file.rows.column_names), file.labels, _objective(settings, file),
-            )  # fmt: skip
+            logger.info("%s: %s rows; %s.", file.path, f"{len(file.rows):,}", file.roles)
+            first = (f"{name}: {value!s:.60}" for name, value in file.rows.slice(0, 1).to_pylist()[0].items())
+            logger.info("First row: %s", " | ".join(first))
+            logger.info("Labels: %s; the objective is %s.", file.labels, _objective(settings, file))
         if settings.mine_negatives and (finder := _find_finder(settings)):
             logger.info("Hard negatives are those that %s finds, with which stage one began.", finder)
         logger.info("%s steps of %d rows.", f"{steps:,}", sentences_per_step(settings))
@@ -127,8 +142,13 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
         """Return the rows, by file where there are several."""
         from datasets import Dataset, DatasetDict
 
-        tables = {name: self._with_negatives(settings, encoder, name, file) for name, file in _by_name(data).items()}
-        rows: dict[str, Dataset] = {name: Dataset(table) for name, table in tables.items()}
+        from tsdae_kit.training.mining import keep_negatives
+
+        for name, file in _by_name(data).items():
+            if file.mined:
+                kept = settings.output / _negatives_name(name)
+                processes.from_first(partial(keep_negatives, file.rows, kept))
+        rows: dict[str, Dataset] = {name: Dataset(file.rows) for name, file in _by_name(data).items()}
         # Given here, the examples on the model's card are not looked for, which shows a progress bar of its own.
         source, *others = (str(text) for text in data.files[0].rows[0].slice(0, 4).to_pylist())
         card: Any = encoder.model_card_data
@@ -148,26 +168,25 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
         )
 
     def _with_negatives(
-        self, settings: FineTuneSettings, encoder: SentenceTransformer, name: str, file: LabelledFile
-    ) -> pa.Table:
-        """Return the file's rows, with mined negatives where they are wanted."""
-        corpus = settings.mine_negatives
-        if corpus is None or not _wants_negatives(settings, file):
-            return file.rows
-        from tsdae_kit.text.reading import Format
-        from tsdae_kit.text.recipe import read_sentences
+        self, settings: FineTuneSettings, encoder: SentenceTransformer, name: str, data: LabelledPairs
+    ) -> LabelledFile:
+        """Return a file, with mined negatives where they are wanted."""
+        file = _by_name(data)[name]
+        if settings.mine_negatives is None or not _wants_negatives(settings, file):
+            return file
         from tsdae_kit.training.mining import mine_negatives
         from tsdae_kit.training.models import load_encoder
 
-        kept = settings.output / f"negatives-{name}.parquet"
-        sentences, finder = read_sentences(corpus, Format.of(settings)), _find_finder(settings)
+        finder = _find_finder(settings)
 
         def load() -> SentenceTransformer:
             if finder is None:
                 return encoder
             return load_encoder(str(finder), encoder.device, settings.trust_remote_code)
 
-        return processes.from_first(lambda: mine_negatives(file.rows, sentences, load, kept, settings))
+        kept = settings.output / _negatives_name(name)
+        rows = processes.from_first(lambda: mine_negatives(file.rows, data.corpus, load, kept, settings))
+        return replace(file, rows=rows, mined=True)
 
 
 def _find_finder(settings: FineTuneSettings) -> Path | None:
@@ -195,6 +214,10 @@ def _usable(file: LabelledFile, objective: Objective) -> LabelledFile:
     from tsdae_kit.training.objectives import NEEDS_DISTINCT
 
     return positives(file) if objective == NEEDS_DISTINCT else file
+
+
+def _negatives_name(name: str) -> str:
+    return f"negatives-{name}.parquet"
 
 
 def _by_name(data: LabelledPairs) -> dict[str, LabelledFile]:

@@ -99,7 +99,10 @@ def _convert(value: Any, hint: Any) -> Any:
         return value
     if origin is tuple:
         if isinstance(value, Mapping):
-            return tuple(f"{key}={item}" for key, item in value.items())
+            return tuple(
+                f"{key}={item}" for key, items in value.items()
+                for item in (items if isinstance(items, (list, tuple)) else [items])
+            )  # fmt: skip
         return tuple(str(item) for item in ([value] if isinstance(value, (str, Path)) else value))
     if value is None or isinstance(value, bool) or hint is bool or (hint is int and isinstance(value, float)):
         raise TypeError(value)

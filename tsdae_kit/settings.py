@@ -142,6 +142,10 @@ class RunSettings(ReadingSettings):
     save_steps: int = option(500, "steps between checkpoints", may_change=True)
     save_total_limit: int = option(2, "checkpoints kept", may_change=True)
     eval_steps: int = option(500, "steps between evaluations on what is held out", may_change=True)
+    columns: tuple[str, ...] = option(
+        (), "what the columns of labelled pairs are, where their names do not say it: anchor, positive, negative "
+        "(repeatable), label; of a file without a header, numbers", metavar="ROLE=NAME"
+    )  # fmt: skip
     eval_data: tuple[str, ...] = option(
         (),
         "score the encoder on these folders at each evaluation; the best step becomes the final model",

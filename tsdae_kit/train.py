@@ -69,8 +69,9 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         if settings.with_pairs is None:
             return corpus
         from tsdae_kit.text.labelled import load_labelled, positives
+        from tsdae_kit.text.reading import Format
 
-        pairs = load_labelled([settings.with_pairs])
+        pairs = load_labelled([settings.with_pairs], Format.of(settings), settings.columns)
         return replace(corpus, beside=replace(pairs, files=tuple(map(positives, pairs.files))))
 
     def load_encoder(self, settings: TrainSettings, data: PreparedCorpus, device: torch.device) -> SentenceTransformer:
@@ -225,8 +226,9 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
             logger.info("Once the encoder learns, its loss holds %g times a contrast and %g times an anchor too.",
                         settings.contrast, settings.anchor)  # fmt: skip
         if data.beside:
-            logger.info("Beside each sentence, one of %s labelled pairs of %s.", f"{data.beside.size:,}",
-                        data.beside.files[0].path)  # fmt: skip
+            file = data.beside.files[0]
+            logger.info("Beside each sentence, one of %s labelled pairs of %s: %s.", f"{data.beside.size:,}",
+                        file.path, file.roles)  # fmt: skip
 
     def trainer_parts(
         self, settings: TrainSettings, encoder: SentenceTransformer, data: PreparedCorpus

@@ -1,33 +1,47 @@
-"""Labelled pairs from files: whatever their columns are called, texts first, then what is known of them.
+"""Labelled pairs from files: anchor, positive, negatives and label, whatever a file's columns are called.
 
-The columns decide what a file is: texts alone (a pair or triplet that belongs together), 0 and 1,
-scores, or classes. Files are read whole, by pyarrow: labelled data is small.
+What the columns mean is decided in :mod:`tsdae_kit.text.roles`; what the label is, and which rows can be learned from,
+here. Files are read whole, before anything is trained: labelled data is small, and a wrong row in its middle must not
+end a run.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from statistics import median
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import csv, json, parquet, types
 
 from tsdae_kit.errors import KitError
-from tsdae_kit.text.files import content_digest
+from tsdae_kit.text.files import content_digest, kind_of
+from tsdae_kit.text.labels import Labels, is_missing, read_labels
+from tsdae_kit.text.parsing import describe, read_rows
+from tsdae_kit.text.reading import Format, Row
+from tsdae_kit.text.roles import (
+    ANCHOR,
+    LABEL,
+    NEGATIVE,
+    POSITIVE,
+    ColumnValues,
+    Roles,
+    assign_roles,
+    is_known_name,
+    is_nothing,
+    is_number,
+    profile_columns,
+    read_mapping,
+)
 
 logger = logging.getLogger("tsdae_kit")
-Labels = Literal["none", "binary", "scores", "classes"]
-LABEL = "label"
-_LABEL_COLUMNS = ("label", "labels", "score", "scores", "similarity", "gold_label")
-_NO_TEXT = ("id", "document", "guid", "split")
-# In this order a loss takes them, in whatever order a file has them; other names keep the file's order.
-_ROLES = ("anchor", "query", "question", "premise", "positive", "answer", "hypothesis", "negative")
-_NLI = (b"entailment", b"neutral", b"contradiction")
-_SHOWN = 8  # column names in an error
+MOST_NEGATIVES = 7  # of a row; FlagEmbedding's default (train_group_size 8)
+_NLI = {"entailment", "neutral", "contradiction"}
+_SHORT = 3  # words of a column's name, at most
+_LOOKED_AT = 200  # rows by which a first line is told from a header
 
 
 @dataclass(frozen=True)
@@ -36,15 +50,19 @@ class LabelledFile:
 
     Attributes:
         path: Where they come from.
-        rows: Columns of texts in the order in which a loss takes them, then ``label`` if there is one.
+        rows: Columns ``anchor``, ``positive``, then ``negative`` (or ``negative_1``, ``negative_2``, ...) or ``label``.
         labels: What the label is.
         classes: The names of the classes, in the order of their numbers.
+        roles: Which of the file's columns these are.
+        mined: Whether the negatives were found in a corpus.
     """
 
     path: Path
     rows: pa.Table
     labels: Labels
     classes: tuple[str, ...] = ()
+    roles: Roles | None = None
+    mined: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,10 +72,12 @@ class LabelledPairs:
     Attributes:
         files: One or more.
         fingerprint: A digest of their bytes.
+        corpus: Sentences among which hard negatives are to be searched.
     """
 
     files: tuple[LabelledFile, ...]
     fingerprint: str
+    corpus: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -70,16 +90,33 @@ class LabelledPairs:
         return 0
 
 
-def load_labelled(paths: Sequence[Path]) -> LabelledPairs:
+def load_labelled(paths: Sequence[Path], form: Format | None = None, columns: Sequence[str] = ()) -> LabelledPairs:
     """Return the labelled rows of the files.
 
+    Args:
+        paths: JSON Lines, JSON lists, CSV, TSV, Parquet or Arrow, also compressed.
+        form: How the text files are written.
+        columns: What the columns mean, as ``anchor=NAME``, ``positive=NAME``, ``negative=NAME``, ``label=NAME``; of a
+            file without a header, numbers. Of several files it holds for those that have a column so called.
+
     Raises:
-        KitError: For a file that is missing, damaged, or has no two columns of text.
+        KitError: For a file that is missing or damaged, a row that is none, or columns whose meaning is not known.
     """
+    mapping, form = read_mapping(columns), form or Format()
     for path in paths:
         if not path.is_file():
             raise KitError(f"There is no file {path}. Pass JSON Lines, CSV, TSV or Parquet with labelled pairs.")
-    return LabelledPairs(tuple(map(_load, paths)), content_digest(paths))
+        if kind_of(path) in (None, "lines"):
+            raise KitError(
+                f"{path} is none of .jsonl, .json, .csv, .tsv, .parquet. Convert it, or name it by what it is."
+            )
+    read = {path: _read(path, form, mapping) for path in paths}
+    named = {name for names in mapping.values() for name in names}
+    holds = {path: not named or len(paths) == 1 or not named.isdisjoint(table.columns) for path, table in read.items()}
+    if not any(holds.values()):
+        raise KitError(f"None of the files has a column that --columns names ({', '.join(sorted(named))}). Mend it.")
+    files = tuple(_load(path, table, mapping if holds[path] else {}) for path, table in read.items())
+    return LabelledPairs(files, content_digest(paths))
 
 
 def positives(file: LabelledFile) -> LabelledFile:
@@ -96,76 +133,205 @@ def positives(file: LabelledFile) -> LabelledFile:
     return replace(file, rows=rows, labels="none")
 
 
-def _load(path: Path) -> LabelledFile:
-    try:
-        table = _read(path)
-    except (OSError, ValueError) as error:  # Arrow's errors are ValueErrors
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
-        raise KitError(f"{path} cannot be read ({reason}). Mend the file, or take it out.") from error
-    label = next((name for name in _LABEL_COLUMNS if name in table.column_names), None)
-    texts = [name for name in table.column_names if name not in (label, *_NO_TEXT) and _is_text(table[name].type)]
-    texts.sort(key=lambda name: _ROLES.index(role) if (role := name.partition("_")[0].lower()) in _ROLES else -1)
-    shown = ", ".join(table.column_names[:_SHOWN])
-    if len(texts) < 2 or (label and len(texts) > 2):
-        wanted = "two, with a label," if label else "at least two"
-        raise KitError(f"{path} has {len(texts)} columns of text where {wanted} are needed (columns: {shown}).")
-    kept = table.select([*texts, label] if label else texts).drop_null()
-    for name in texts:
-        kept = kept.filter(pc.not_equal(pc.utf8_trim_whitespace(kept[name]), ""))
-    if dropped := len(table) - len(kept):
-        logger.warning("%s: %s of %s rows lack a text or a label and are left out.", path, dropped, len(table))
-    if not len(kept):
-        raise KitError(f"{path} holds no row with all its texts. Its columns are: {shown}.")
-    return _with_label(path, kept, texts, label)
+@dataclass(frozen=True)
+class _Table:
+    """A file's rows, each with its line.
+
+    Attributes:
+        rows: Values by column.
+        lines: A number for each.
+        columns: All names, in their order.
+        has_header: False for columns that have numbers alone.
+    """
+
+    rows: list[Row]
+    lines: list[int]
+    columns: list[str]
+    has_header: bool = True
 
 
-def _with_label(path: Path, rows: pa.Table, texts: list[str], label: str | None) -> LabelledFile:
-    if label is None:
-        return LabelledFile(path, rows, "none")
-    column, kind = rows[label], rows[label].type
-    if types.is_integer(kind) or types.is_boolean(kind) or types.is_floating(kind):
-        values = set(pc.unique(column).to_pylist())
-        if values <= {0, 1}:
-            return _labelled(path, rows.select(texts), column.cast(pa.int64()), "binary")
-        if not (types.is_integer(kind) and values <= {0, 1, 2}):
-            return _labelled(path, rows.select(texts), column.cast(pa.float64()), "scores")
-    names = pc.unique(column.cast(pa.string())).to_pylist()
-    classes = tuple(sorted(names))
-    if len(classes) > 20:
-        raise KitError(f"{path}: the column {label!r} holds {len(classes)} different texts, no labels.")
-    numbers = pc.index_in(column.cast(pa.string()), pa.array(classes)).cast(pa.int64())
-    return _labelled(path, rows.select(texts), numbers, "classes", classes)
+def _read(path: Path, form: Format, mapping: Mapping[str, list[str]]) -> _Table:
+    kind = kind_of(path)
+    headless = kind in ("csv", "tsv")
+    found = list(read_rows(path, replace(form, all_columns=True, header=not headless)))
+    lines, rows = [line for line, _ in found], [row for _, row in found]
+    if not rows:
+        raise KitError(f"{path} holds no rows. Give pairs of texts.")
+    if headless and _has_header(path, rows, mapping):
+        names = [cell.strip() or f"column {i}" for i, cell in enumerate(rows[0].values(), start=1)]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise KitError(f"{path}: {len(twice)} columns are called {twice[0]!r}. Rename all but one.")
+        rows = [dict(zip(names, row.values(), strict=True)) for row in rows[1:]]
+        return _Table(rows, lines[1:], names)
+    return _Table(rows, lines, list(dict.fromkeys(name for row in rows for name in row)), has_header=not headless)
 
 
-def _labelled(path: Path, rows: pa.Table, label: Any, labels: Labels, classes: tuple[str, ...] = ()) -> LabelledFile:
-    return LabelledFile(path, rows.append_column(LABEL, label), labels, classes)
+def _has_header(path: Path, rows: Sequence[Row], mapping: Mapping[str, list[str]]) -> bool:
+    """Return whether the first line of CSV or TSV names the columns; its rows are those of a file without a header.
+
+    Raises:
+        KitError: If that cannot be told.
+    """
+    first = [str(cell).strip() for cell in rows[0].values()]
+    named = {name for names in mapping.values() for name in names}
+    if named:
+        return not all(name.isdecimal() for name in named) or named <= set(first)
+    if first == [str(number) for number in range(len(first))]:  # pandas, without names
+        return True
+    is_row = any(_is_sentence(cell) or is_number(cell) or cell.casefold() in _NLI for cell in first)
+    is_known = any(map(is_known_name, first))
+    if is_row != is_known:
+        return is_known
+    if not is_row:
+        columns = zip(*(row.values() for row in rows[1 : 1 + _LOOKED_AT]), strict=True)
+        if any(median(len(str(value).split()) for value in values) > _SHORT for values in columns):
+            return True  # short names above long texts
+    raise KitError(
+        f"{path}: it cannot be known whether the first line ({' | '.join(first):.80}) names the columns. "
+        "If it does: --columns anchor=NAME positive=NAME; if not: --columns anchor=1 positive=2."
+    )
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(types.is_string(kind) or types.is_large_string(kind))
+def _is_sentence(cell: str) -> bool:
+    return len(cell.split()) > _SHORT or len(cell) > 50
 
 
-def _read(path: Path) -> pa.Table:
-    name = path.name.removesuffix(".gz").lower()
-    if name.endswith(".parquet"):
-        return parquet.read_table(path)
-    stream = pa.input_stream(str(path), compression="detect")
-    if name.endswith((".jsonl", ".json", ".ndjson")):
-        return json.read_json(stream)
-    if name.endswith(".csv"):
-        return csv.read_csv(stream, parse_options=csv.ParseOptions(newlines_in_values=True))
-    if name.endswith(".tsv"):
-        # Of such files most have no quotes, and those of the evaluation data no header: label, text 1, text 2
-        first = pa.input_stream(str(path), compression="detect").read(10_000).split(b"\n")[0].split(b"\t")
-        headless = len(first) == 3 and (_is_number(first[0]) or first[0] in _NLI)
-        options = csv.ReadOptions(column_names=[LABEL, "text1", "text2"] if headless else None)
-        return csv.read_csv(stream, options, csv.ParseOptions(delimiter="\t", quote_char=False))
-    raise KitError(f"{path} is none of .jsonl, .csv, .tsv, .parquet. Convert it, or name it by what it is.")
+def _load(path: Path, table: _Table, mapping: Mapping[str, list[str]]) -> LabelledFile:
+    profiles = profile_columns(table.rows)
+    columns = {name: profiles[name] for name in table.columns if name in profiles}
+    if not columns:
+        raise KitError(f"{path} holds no rows. Give pairs of texts.")
+    roles = _roles_by_place(columns, str(path)) if not (table.has_header or mapping) else None
+    roles = roles or assign_roles(columns, mapping, str(path))
+    return _Collected(path, roles).read(table).finish()
 
 
-def _is_number(text: bytes) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _roles_by_place(columns: Mapping[str, ColumnValues], where: str) -> Roles:
+    """Return what two or three columns without names are; a column of numbers or classes is the label.
+
+    Raises:
+        KitError: If that cannot be known.
+    """
+    labels = [name for name, values in columns.items() if values.may_be_label]
+    texts = [name for name, values in columns.items() if name not in labels and values.is_text]
+    if len(columns) in (2, 3) and len(texts) == 2 and len(labels) == len(columns) - 2:
+        return Roles(texts[0], texts[1], label=labels[0] if labels else None)
+    raise KitError(
+        f"{where} has no header, and what its {len(columns)} columns are cannot be known. Say it by their numbers, as "
+        "in --columns anchor=1 positive=2 negative=3, or label=3."
+    )
+
+
+class _Collected:
+    """The rows of a file as they are gathered.
+
+    Args:
+        path: The file.
+        roles: Which column is what.
+    """
+
+    def __init__(self, path: Path, roles: Roles) -> None:
+        self._path, self._roles = path, roles
+        self._pairs: list[tuple[str, str]] = []
+        self._negatives: list[list[str]] = []
+        self._labels: list[tuple[int, Any]] = []  # line, value
+        self._left_out = 0
+
+    def read(self, table: _Table) -> _Collected:
+        """Take a table's rows."""
+        for line, row in zip(table.lines, table.rows, strict=True):
+            self._add(line, row)
+        return self
+
+    def _add(self, line: int, row: Row) -> None:
+        roles = self._roles
+        anchors = self._texts(row.get(roles.anchor), line, roles.anchor, several=False)
+        positives = self._texts(row.get(roles.positive), line, roles.positive, several=roles.label is None)
+        negatives = [text for name in roles.negatives for text in self._texts(row.get(name), line, name, several=True)]
+        label = row.get(roles.label) if roles.label is not None else None
+        if not anchors or not positives or (roles.label is not None and is_missing(label)):
+            self._left_out += 1
+            return
+        for positive in positives:
+            self._pairs.append((anchors[0], positive))
+            self._negatives.append([text for text in negatives if text not in (anchors[0], *positives)])
+            self._labels.append((line, label))
+
+    def _texts(self, value: Any, line: int, column: str, several: bool) -> list[str]:
+        """Return the texts of a value, blank ones left out."""
+        values = value if several and isinstance(value, list) else [value]
+        for item in values:
+            if not (is_nothing(item) or isinstance(item, str)):
+                raise KitError(
+                    f"{self._path}, line {line}: the column {column!r} holds {describe(item)}, not text. Mend the "
+                    "line, or name the columns of the texts with --columns."
+                )
+        return [item for item in values if not is_nothing(item)]
+
+    def finish(self) -> LabelledFile:
+        """Return the file's rows, as a loss takes them.
+
+        Raises:
+            KitError: If no row is whole, or the label is none.
+        """
+        roles = self._roles
+        negatives = self._even_negatives() if roles.negatives else []
+        if self._left_out:
+            logger.warning("%s: %s of %s rows lack a text or a label and are left out.", self._path,
+                           f"{self._left_out:,}", f"{self._left_out + len(self._pairs):,}")  # fmt: skip
+        if not self._pairs:
+            raise KitError(f"{self._path} holds no row with all its texts. Its columns: {roles}.")
+        anchors, positives = zip(*self._pairs, strict=True)
+        columns: dict[str, Any] = {ANCHOR: pa.array(anchors, pa.string()), POSITIVE: pa.array(positives, pa.string())}
+        for number, texts in enumerate(zip(*negatives, strict=True), start=1):
+            name = NEGATIVE if len(negatives[0]) == 1 else f"{NEGATIVE}_{number}"
+            columns[name] = pa.array(texts, pa.string())
+        if roles.label is None:
+            return LabelledFile(self._path, pa.table(columns), "none", roles=roles)
+        values, labels, classes = read_labels(self._path, roles.label, self._labels)
+        columns[LABEL] = pa.array(values)
+        return LabelledFile(self._path, pa.table(columns), labels, classes, roles)
+
+    def _even_negatives(self) -> list[list[str]]:
+        """Return equally many negatives for each row, and say what was done for rows that have fewer.
+
+        Their own are repeated, as FlagEmbedding does; a row without any takes other rows' positives, which are its
+        negatives in a batch anyway.
+        """
+        width = min(MOST_NEGATIVES, max(map(len, self._negatives), default=0))
+        fewer = sum(0 < len(texts) < width for texts in self._negatives)
+        more = sum(len(texts) > width for texts in self._negatives)
+        without = [row for row, texts in enumerate(self._negatives) if not texts]
+        if not width:
+            raise KitError(f"{self._path} holds no negative in {' or '.join(self._roles.negatives)}. Leave them out of "
+                           f"the file, or of --columns.")  # fmt: skip
+        known: dict[str, set[str]] = {}
+        for anchor, positive in self._pairs:
+            known.setdefault(anchor, set()).update((anchor, positive))
+        found: list[list[str]] = []
+        for row, texts in enumerate(self._negatives):
+            own = texts or self._positives_of_others(row, known, width)
+            found.append([own[i % len(own)] for i in range(width)] if own else [])
+        whole = [row for row, texts in enumerate(found) if texts]
+        self._left_out += len(found) - len(whole)
+        self._pairs, self._labels = [self._pairs[i] for i in whole], [self._labels[i] for i in whole]
+        for count, what in (
+            (fewer, f"have fewer than {width} negatives, which are repeated"),
+            (len(without), "have no negative and take other rows' positives"),
+            (more, f"have more than {width} negatives, of which the first {width} are taken"),
+        ):
+            if count:
+                logger.info("%s: %s rows %s.", self._path, f"{count:,}", what)
+        return [found[row] for row in whole]
+
+    def _positives_of_others(self, row: int, known: Mapping[str, set[str]], count: int) -> list[str]:
+        """Return up to so many positives of the next rows with another anchor."""
+        anchor = self._pairs[row][0]
+        found: dict[str, None] = {}
+        for offset in range(1, min(len(self._pairs), 20 * count)):
+            other, positive = self._pairs[(row + offset) % len(self._pairs)]
+            if other != anchor and positive not in known[anchor]:
+                found[positive] = None
+            if len(found) == count:
+                break
+        return list(found)

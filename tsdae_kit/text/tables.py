@@ -55,17 +55,6 @@ class _Lines:
             yield from io.StringIO(decode(block, str(self._path), before + 1, codec), newline="\n")  # its lines
 
 
-def read_first_line(path: Path, form: Format, kind: str) -> list[str]:
-    """Return the fields of a CSV or TSV file's first line that is not blank; without any, the file is empty.
-
-    Raises:
-        KitError: If it cannot be read.
-    """
-    rows = _open_csv(_Lines(path, form), (path, form, kind))
-    with readable(path, lambda: f"line {rows.line_num}"):
-        return next((row for row in rows if row), [])
-
-
 def read_csv(path: Path, form: Format, kind: str) -> Iterator[Part]:
     """Yield the rows; Python's own reader, because it names the line, and quoted fields may hold line ends.
 

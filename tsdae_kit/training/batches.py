@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import torch
 from datasets import Dataset
 from numpy.typing import NDArray
-from sentence_transformers.base.sampler import DefaultBatchSampler
+from sentence_transformers.base.sampler import DefaultBatchSampler, NoDuplicatesBatchSampler
 
 WINDOW = 64  # batches
 
@@ -50,6 +50,19 @@ class LengthGroupedBatchSampler(DefaultBatchSampler):
         ordered = np.concatenate(grouped)
         for batch in _shuffled(len(self), f"{self.seed}:{self.epoch}:batches"):
             yield ordered[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
+
+
+def labelled_batch_sampler(
+    dataset: Dataset, *, valid_label_columns: list[str] | None = None, **kwargs: Any
+) -> DefaultBatchSampler:
+    """Return the batches of labelled data, as ``batch_sampler`` for the training arguments.
+
+    Without a label, the batch's other rows are negatives, so a text stands in a batch once. With one they are not, and
+    a text that stands in many rows (a query and its graded documents) must not empty the batches.
+    """
+    has_label = not set(dataset.column_names).isdisjoint(valid_label_columns or [])
+    kind = LengthGroupedBatchSampler if has_label else NoDuplicatesBatchSampler
+    return kind(dataset, valid_label_columns=valid_label_columns, **kwargs)
 
 
 class ShareOfBatches:

@@ -8,7 +8,7 @@ resumed run, whose encoder has changed, trains on the same rows.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -33,7 +33,7 @@ _AT_ONCE = 256  # pairs compared with the whole corpus
 
 def mine_negatives(
     rows: pa.Table,
-    sentences: Iterator[str],
+    sentences: Sequence[str],
     load: Callable[[], SentenceTransformer],
     kept: Path,
     settings: RunSettings,
@@ -42,19 +42,19 @@ def mine_negatives(
 
     Args:
         rows: Anchors and positives.
-        sentences: The corpus; the positives are searched too.
+        sentences: The corpus, each sentence once; the positives are searched too.
         load: Gives the encoder that finds them.
-        kept: The file in the run's folder.
+        kept: The file in the run's folder, which is read where it is there already.
         settings: The run's, filled in: precision and batch size hold here too.
 
     Raises:
         KitError: If none is found, or the file is gone from a run that has trained on it.
     """
-    if kept.exists():
+    if not settings.overwrite and kept.exists():
         return parquet.read_table(kept)
-    if list_checkpoints(kept.parent):
+    if not settings.overwrite and list_checkpoints(kept.parent):
         raise KitError(f"{kept}, the negatives that this run has trained on, is gone. Restore it, or start a new run.")
-    corpus, encoder = list(dict.fromkeys(sentences)), load()
+    corpus, encoder = list(sentences), load()
     logger.info("Searching %s sentences for hard negatives of %s pairs.", f"{len(corpus):,}", f"{len(rows):,}")
     # The library's progress bars cannot be switched off.
     with redirect_stderr(StringIO()), in_precision(encoder.device, settings.precision):
@@ -66,6 +66,11 @@ def mine_negatives(
         raise KitError("No hard negatives were found. Leave --mine-negatives out, or name a larger corpus.")
     logger.info("%s of %s pairs have a hard negative in the corpus.", f"{len(mined):,}", f"{len(rows):,}")
     table: pa.Table = mined.data.table.combine_chunks()
-    with new_file(kept) as path:
-        parquet.write_table(table, path)
     return table
+
+
+def keep_negatives(table: pa.Table, kept: Path) -> None:
+    """Write what was found into the run's folder, unless it is there."""
+    if not kept.exists():
+        with new_file(kept) as path:
+            parquet.write_table(table, path)

@@ -7,6 +7,10 @@ contrastive. Classes, as of NLI: the classifier over (u, v, |u - v|) of Sentence
 
 from __future__ import annotations
 
+import logging
+
+import pyarrow as pa
+import pyarrow.compute as pc
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import losses
 from torch import nn
@@ -14,6 +18,7 @@ from torch import nn
 from tsdae_kit.errors import KitError
 from tsdae_kit.settings import Objective
 
+logger = logging.getLogger("tsdae_kit")
 # What each kind of label can be trained with, the first by itself
 POSSIBLE: dict[str, tuple[Objective, ...]] = {
     "none": ("multiple-negatives",),
@@ -23,6 +28,7 @@ POSSIBLE: dict[str, tuple[Objective, ...]] = {
 }
 CACHED_FROM = 128  # pairs in a batch, from which on they are encoded in parts of half as many
 NEEDS_DISTINCT: Objective = "multiple-negatives"  # a text twice in a batch would be its own negative
+_LOOKED_AT = 20_000  # rows, of which one batch is filled
 
 
 def choose_objective(wanted: Objective, labels: str, source: str) -> Objective:
@@ -58,3 +64,54 @@ def make_objective(name: Objective, encoder: SentenceTransformer, batch_size: in
     if batch_size >= CACHED_FROM:
         return losses.CachedMultipleNegativesRankingLoss(encoder, mini_batch_size=CACHED_FROM // 2)
     return losses.MultipleNegativesRankingLoss(encoder)
+
+
+def check_learnable(rows: pa.Table, objective: Objective, batch_size: int, source: str) -> None:
+    """Refuse rows from which nothing can be learned, and say where batches stay small.
+
+    Args:
+        rows: Texts, then ``label`` if there is one.
+        objective: What they are trained with.
+        batch_size: Rows a step, of all processes.
+        source: The file, for messages.
+
+    Raises:
+        KitError: If the loss would be 0, or the same whatever the model says.
+    """
+    if len(rows) < 2:
+        raise KitError(f"{source} holds one row, from which nothing can be learned. Give more.")
+    if objective != NEEDS_DISTINCT:
+        labels = pc.unique(rows["label"]).to_pylist()
+        if len(labels) < 2:
+            raise KitError(
+                f"{source}: every label is {labels[0]}, so there is nothing to tell apart. If all of its pairs belong "
+                "together, leave the label out: --columns anchor=NAME positive=NAME."
+            )
+        return
+    held = _fill_batch(rows, batch_size)
+    if held == 1 and rows.num_columns == 2:
+        why = (
+            "--batch-size is 1" if batch_size == 1 else "a text stands in a batch once, and the same stand in every row"
+        )
+        raise KitError(
+            f"{source}: a batch holds a single pair ({why}), and a pair learns from the batch's others: its loss is 0. "
+            + ("Raise --batch-size." if batch_size == 1 else "Give pairs of different texts.")
+        )
+    if held < min(batch_size, len(rows)) / 2:
+        logger.warning(
+            "!!! %s: a batch holds %d rows, not %d: a text stands in a batch once, and many rows share theirs.",
+            source, held, min(batch_size, len(rows)),
+        )  # fmt: skip
+
+
+def _fill_batch(rows: pa.Table, batch_size: int) -> int:
+    """Return how many rows a batch takes in which each text stands once."""
+    texts: set[str] = set()
+    count = 0
+    for row in rows.slice(0, _LOOKED_AT).to_pylist():
+        if texts.isdisjoint(row.values()):
+            texts.update(row.values())
+            count += 1
+            if count == batch_size:
+                break
+    return count

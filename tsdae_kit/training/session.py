@@ -153,6 +153,7 @@ def _train(
     if arguments.n_gpu > 1:
         raise KitError(f"{arguments.n_gpu} GPUs are visible, and one can be used. Set CUDA_VISIBLE_DEVICES=0.")
     processes.from_first(lambda: check_space(settings, encoder, loss))
+    data = stage.complete_data(settings, encoder, data)
     # From here on nothing is refused any more: the run's folder may appear.
     record = run.record
     if record is None:

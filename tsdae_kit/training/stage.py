@@ -90,6 +90,10 @@ class TrainingStage(ABC, Generic[Settings, Data]):
         """Return the settings with what depends on the run's length filled in."""
         return settings
 
+    def complete_data(self, settings: Settings, encoder: SentenceTransformer, data: Data) -> Data:
+        """Return the data with what the encoder finds for it; nothing of the run is written yet."""
+        return data
+
     @abstractmethod
     def make_arguments(
         self, settings: Settings, encoder: SentenceTransformer, evaluates: bool, steps: int
