@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from tsdae_kit.errors import KitError
+from tsdae_kit.options import make_settings
+from tsdae_kit.settings import FineTuneSettings
 from tsdae_kit.text.labelled import LabelledFile, load_labelled
 from tsdae_kit.text.reading import Format
 from tsdae_kit.text.roles import ALIASES, ANCHOR, LABEL, POSITIVE
@@ -98,6 +100,12 @@ def test_what_the_names_do_not_say_is_refused_with_the_flag_that_decides(names: 
     with pytest.raises(KitError, match=message) as raised:
         load(write("a.jsonl", table(names)))
     assert "--columns" in str(raised.value) or "pairs of texts" in str(raised.value)
+
+
+def test_from_python_and_in_a_plan_the_roles_are_a_mapping() -> None:
+    mapping = {"anchor": "a", "positive": "b", "negative": ["c", "d"]}
+    made = make_settings(FineTuneSettings, {"files": ["a.jsonl"], "columns": mapping})
+    assert made.columns == ("anchor=a", "positive=b", "negative=c", "negative=d")
 
 
 def test_columns_names_the_roles(caplog: pytest.LogCaptureFixture) -> None:

@@ -165,7 +165,7 @@ def test_a_run_takes_words_from_a_file_and_its_final_model_knows_them(
     assert encoder.tokenizer.tokenize("a xylem")[1].lower() == "xylem"
     (tmp_path / "words.txt").unlink()
     assert adapt(resume=True, output=final.parent, data=tiny_data, max_steps=12) == final
-    with pytest.raises(KitError, match=r"--add-words .*words.txt cannot be read"):
+    with pytest.raises(KitError, match=r"--add-words .*words.txt is no file"):
         adapt(**GIVEN, model=str(tmp_path / "model"), data=tiny_data, output="other", add_words=tmp_path / "words.txt")
 
 

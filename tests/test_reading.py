@@ -301,6 +301,24 @@ def test_a_saved_data_sets_caches_are_not_read() -> None:
     assert manifest["read"] == len(TEXTS)
 
 
+def test_what_is_hidden_in_a_folder_is_no_corpus() -> None:
+    """macOS lays a binary `._a.txt` beside a file, notebooks a copy of it in `.ipynb_checkpoints`."""
+    for name in ("folder/a.txt", "folder/.ipynb_checkpoints/a-checkpoint.txt"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        FILES["a.txt"](Path(name))
+    Path("folder/._a.txt").write_bytes(b"\0\5\x16\7\0")
+    assert read_back("folder") == expected()
+    manifest = read_manifest(Path("out"))
+    assert manifest is not None
+    assert not manifest["dropped"]
+
+
+def test_lines_of_classic_mac_os_are_lines() -> None:
+    texts = make_sentences(5)
+    Path("a.txt").write_bytes("\r".join(texts).encode())
+    assert read_back("a.txt") == texts
+
+
 def test_files_of_other_kinds_in_a_folder_are_named(caplog: pytest.LogCaptureFixture) -> None:
     Path("folder").mkdir()
     FILES["a.txt"](Path("folder/a.txt"))

@@ -58,13 +58,14 @@ def _prepare(settings: PrepareSettings) -> Path:
     from tsdae_kit.text.files import as_file, content_digest, find_files
     from tsdae_kit.text.noise import Noise
     from tsdae_kit.text.pairs import read_manifest, write_manifest
+    from tsdae_kit.text.reading import Format
     from tsdae_kit.text.words import read_words
 
     started = time.monotonic()
     with ExitStack() as stack:
         noise = Noise(
             settings.deletion_ratio, settings.words, settings.seed, settings.noise,
-            read_words(settings.protect, "--protect"), mask_token=settings.mask_token,
+            read_words(settings.protect, "--protect", Format.of(settings)), mask_token=settings.mask_token,
         )  # fmt: skip
         paths = find_files([stack.enter_context(as_file(name)) for name in settings.files])
         fingerprint = _fingerprint(settings, noise, content_digest(paths))

@@ -82,10 +82,11 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         else:
             encoder = super().load_encoder(settings, data, device)
         if settings.add_words:
+            from tsdae_kit.text.reading import Format
             from tsdae_kit.text.words import read_words
             from tsdae_kit.training.vocabulary import add_words
 
-            words = read_words(settings.add_words, "--add-words")
+            words = read_words(settings.add_words, "--add-words", Format.of(settings))
             added = add_words(encoder, words)
             if not self._words_said:  # the base model may be loaded again
                 logger.info(

@@ -100,6 +100,7 @@ def find_files(names: Sequence[str]) -> list[Path]:
 
 
 def _search(folder: Path) -> list[Path]:
+    """Return the files of texts in a folder; what is hidden (editors' copies, ``._corpus.txt`` of macOS) is none."""
     found: list[Path] = []
     others: set[str] = set()
     objects: list[str] = []
@@ -114,16 +115,16 @@ def _search(folder: Path) -> list[Path]:
             folders.clear()
             continue
         seen.add((where.st_dev, where.st_ino))
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         listed = _listed(Path(place))
-        for name in sorted(names):
+        for name in sorted(name for name in names if not name.startswith(".")):
             path = Path(place, name)
             if path.is_file() and kind_of(path) and (listed is None or name in listed) and name not in _LAYOUT:
                 if path.suffix.lower() == ".json" and _is_one_object(path):
                     objects.append(str(path.relative_to(folder)))
                 else:
                     found.append(path)
-            elif listed is None and not name.startswith(".") and name not in _LAYOUT:
+            elif listed is None and name not in _LAYOUT:
                 others.add(path.suffix or name)
     if found and others:
         logger.info("%s: files of other kinds are passed over (%s).", folder, ", ".join(sorted(others)[:8]))

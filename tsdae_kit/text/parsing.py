@@ -42,7 +42,8 @@ def rows_of(chunk: Chunk, form: Format) -> Iterator[tuple[int, Row]]:
         yield from zip(chunk.lines, chunk.content, strict=True)
         return
     whole = decode(chunk.content, chunk.path, chunk.first, (chunk.encoding, form.errors))
-    for number, line in enumerate(whole.removesuffix("\n").split("\n"), start=chunk.first):
+    end = "\n" if "\n" in whole or "\r" not in whole else "\r"  # a file of classic Mac OS
+    for number, line in enumerate(whole.removesuffix(end).split(end), start=chunk.first):
         if chunk.kind == "lines":
             yield number, {TEXT: line}
         elif line and not line.isspace():
@@ -119,9 +120,10 @@ def texts_of(chunk: Chunk, form: Format, columns: Counter[str] | None = None) ->
             yield row[TEXT], f"{chunk.file}:{number}"
             continue
         names = _text_columns(row, form, chunk.path, number)
-        if columns is not None:
-            columns.update(name for name in names if row[name])
-        text = row[names[0]] if len(names) == 1 else "\n\n".join(row[name] for name in names if row[name])
+        filled = [name for name in names if row[name]]
+        for name in filled if columns is not None else ():
+            columns[name] += 1  # type: ignore[index]  # there are none without columns
+        text = row[filled[0]] if len(filled) == 1 else "\n\n".join(row[name] for name in filled)
         document = next((row[key] for key in ID_COLUMNS if isinstance(row.get(key), str | int)), None)
         yield text or "", f"{chunk.file}:{number}" if document is None else str(document)
 

@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,9 @@ def read_csv(path: Path, form: Format, kind: str) -> Iterator[Part]:
             names, rows = [str(number) for number in range(1, len(first) + 1)], chain([first], reader)
         selected = form.select(names, str(path))
         places = [names.index(name) for name in selected]
+        pick: Callable[[list[str]], Sequence[str]] = (
+            itemgetter(*places) if len(places) > 1 else lambda row: (row[places[0]],)
+        )
         part: list[Row] = []
         numbers: list[int] = []
         size = quoted = 0
@@ -82,10 +86,12 @@ def read_csv(path: Path, form: Format, kind: str) -> Iterator[Part]:
                 continue
             if len(row) != len(names):
                 raise KitError(_wrong_width(f"{path}, line {reader.line_num}", len(row), len(names), kind))
-            part.append({name: row[place] for name, place in zip(selected, places, strict=True)})
+            values = pick(row)
+            part.append(dict(zip(selected, values)))  # noqa: B905  # of one length; checking it costs
             numbers.append(reader.line_num)
-            size += sum(map(len, row))
-            quoted += kind == "tsv" and any(map(_is_enclosed, row))
+            size += sum(map(len, values))
+            if kind == "tsv":
+                quoted += any(map(_is_enclosed, row))
             if len(part) == ROWS or size > LONGEST:
                 yield part, numbers, lines.position
                 part, numbers, size = [], [], 0

@@ -14,11 +14,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import regex
 
 from tsdae_kit.errors import KitError
 from tsdae_kit.settings import WordUnit
+
+if TYPE_CHECKING:
+    from tsdae_kit.text.reading import Format
 
 # The mark of a long vowel (\u30fc, \uff70) belongs to two scripts, and so by Unicode to neither.
 SPACELESS = r"\p{Han}\p{Hiragana}\p{Katakana}\u30fc\uff70\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
@@ -91,20 +95,23 @@ def common_words(texts: Iterable[str], unit: WordUnit) -> tuple[str, ...]:
     return tuple(word for word, _ in sorted(found.items(), key=lambda entry: (-entry[1], entry[0]))[:2000])
 
 
-def read_words(path: Path | None, option: str) -> tuple[str, ...]:
-    """Return a file's lines, sorted, each once.
+def read_words(path: Path | None, option: str, form: Format) -> tuple[str, ...]:
+    """Return a file's texts, sorted, each once: a word a line, or the rows of a structured file.
 
     Args:
         path: The file; there are no words without one.
         option: The flag that named it, for the error.
+        form: How it is written.
 
     Raises:
         KitError: If it cannot be read.
     """
     if path is None:
         return ()
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise KitError(f"{option} {path} cannot be read ({error}). Give a UTF-8 file, a word a line.") from error
-    return tuple(sorted({line.strip() for line in lines if line.strip()}))
+    if not path.is_file():
+        raise KitError(f"{option} {path} is no file. Give one with a word a line.")
+    from tsdae_kit.text.parsing import texts_of
+    from tsdae_kit.text.reading import read_chunks
+
+    words = {text.strip() for chunk in read_chunks([path], form) for text, _ in texts_of(chunk, form)}
+    return tuple(sorted(words - {""}))
