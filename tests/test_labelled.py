@@ -261,6 +261,11 @@ SENTENCES = [("the doctor treats a rash today", "one nurse needs some sleep afte
             ("anchor=2", "positive=3"),
             "anchor = 2, positive = 3; not used: 1",
         ),
+        (
+            [("5", "render one language in another language", "words from one language")] * 2,
+            (),
+            "anchor = 2, positive = 3, label = 1",
+        ),
         ([("x", "y"), ("z", "w")], ("anchor=2", "positive=1"), "anchor = 2, positive = 1"),
     ],
 )

@@ -175,7 +175,12 @@ def test_a_quotation_mark_of_a_tab_separated_file_is_a_character(caplog: pytest.
     texts = ['"So it begins', 'so it ends"', '"all of it is in marks"', 'a "word" within']
     Path("a.tsv").write_text("id\ttext\n" + "".join(f"{i}\t{text}\n" for i, text in enumerate(texts)))
     assert read_back("a.tsv") == texts
-    assert "in 1 rows a field begins and ends with a quotation mark" in caplog.text
+    assert "quotation marks" not in caplog.text
+    for row in ('1\t"a ""quoted"" field"', '"1"\t"all fields"'):
+        Path("a.tsv").write_text(f"id\ttext\n{row}\n0\tthe doctor treats a rash\n")
+        read_back("a.tsv", min_chars=5)
+        assert "!!! a.tsv: in 1 rows quotation marks seem to enclose the fields" in caplog.text
+        caplog.clear()
     Path("a.csv").write_text("text\n" + "\n".join(texts) + "\n")
     assert read_back("a.csv", quoting="none") == texts
 
@@ -302,7 +307,7 @@ def test_a_saved_data_sets_caches_are_not_read() -> None:
 
 
 def test_what_is_hidden_in_a_folder_is_no_corpus() -> None:
-    """macOS lays a binary `._a.txt` beside a file, notebooks a copy of it in `.ipynb_checkpoints`."""
+    """Beside a file macOS lays a binary `._a.txt`, notebooks a copy of it in `.ipynb_checkpoints`."""
     for name in ("folder/a.txt", "folder/.ipynb_checkpoints/a-checkpoint.txt"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         FILES["a.txt"](Path(name))

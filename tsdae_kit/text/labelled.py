@@ -27,6 +27,7 @@ from tsdae_kit.text.roles import (
     LABEL,
     NEGATIVE,
     POSITIVE,
+    SHORT,
     ColumnValues,
     Roles,
     assign_roles,
@@ -40,7 +41,6 @@ from tsdae_kit.text.roles import (
 logger = logging.getLogger("tsdae_kit")
 MOST_NEGATIVES = 7  # of a row; FlagEmbedding's default (train_group_size 8)
 _NLI = {"entailment", "neutral", "contradiction"}
-_SHORT = 3  # words of a column's name, at most
 _LOOKED_AT = 200  # rows by which a first line is told from a header
 
 
@@ -184,7 +184,7 @@ def _has_header(path: Path, rows: Sequence[Row], mapping: Mapping[str, list[str]
         return is_known
     if not is_row:
         columns = zip(*(row.values() for row in rows[1 : 1 + _LOOKED_AT]), strict=True)
-        if any(median(len(str(value).split()) for value in values) > _SHORT for values in columns):
+        if any(median(len(str(value).split()) for value in values) > SHORT for values in columns):
             return True  # short names above long texts
     raise KitError(
         f"{path}: it cannot be known whether the first line ({' | '.join(first):.80}) names the columns. "
@@ -193,7 +193,7 @@ def _has_header(path: Path, rows: Sequence[Row], mapping: Mapping[str, list[str]
 
 
 def _is_sentence(cell: str) -> bool:
-    return len(cell.split()) > _SHORT or len(cell) > 50
+    return len(cell.split()) > SHORT or len(cell) > 50
 
 
 def _load(path: Path, table: _Table, mapping: Mapping[str, list[str]]) -> LabelledFile:

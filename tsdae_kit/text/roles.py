@@ -87,6 +87,7 @@ class Roles:
         return ", ".join(parts) + unused
 
 
+SHORT = 3  # words of a column's name, at most
 MANY = 1000  # different numbers that are whole: no labels
 
 
@@ -133,7 +134,9 @@ def plain_name(name: str) -> str:
 
 
 def is_known_name(name: str) -> bool:
-    """Return whether a text is a column's name as the table has it, or as metadata are called."""
+    """Return whether a text is a column's name as the table has it, or as metadata are called; no long one is."""
+    if len(name.split()) > SHORT:
+        return False
     plain = plain_name(name)
     known = any(plain in group for groups in ALIASES.values() for group in groups)
     return known or bool(_NEGATIVE.fullmatch(plain) or (plain and _METADATA.fullmatch(plain)))

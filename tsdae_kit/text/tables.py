@@ -91,15 +91,15 @@ def read_csv(path: Path, form: Format, kind: str) -> Iterator[Part]:
             numbers.append(reader.line_num)
             size += sum(map(len, values))
             if kind == "tsv":
-                quoted += any(map(_is_enclosed, row))
+                quoted += any(map(_is_quoted, row)) or all(map(_is_enclosed, row))
             if len(part) == ROWS or size > LONGEST:
                 yield part, numbers, lines.position
                 part, numbers, size = [], [], 0
         yield part, numbers, lines.position
     if quoted and form.quoting == "auto":
         logger.warning(
-            "%s: in %s rows a field begins and ends with a quotation mark, which is read as part of the text. "
-            "If the marks enclose the fields, pass --quoting quotes.", path, f"{quoted:,}"
+            "!!! %s: in %s rows quotation marks seem to enclose the fields, and are read as part of the text. "
+            "If they do, pass --quoting quotes.", path, f"{quoted:,}"
         )  # fmt: skip
 
 
@@ -123,6 +123,11 @@ def _are_numbers(columns: Sequence[str]) -> bool:
 
 def _is_enclosed(field: str) -> bool:
     return len(field) > 1 and field[0] == field[-1] == '"'
+
+
+def _is_quoted(field: str) -> bool:
+    """Return whether a field is quoted as a writer of CSV does it: in marks, those within it doubled."""
+    return _is_enclosed(field) and '""' in field[1:-1] and '"' not in field[1:-1].replace('""', "")
 
 
 def _wrong_width(where: str, fields: int, columns: int, kind: str) -> str:
