@@ -18,7 +18,7 @@ from sentence_transformers.sparse_encoder.modules import SpladePooling
 
 from tests.test_families import GIVEN, features, load, make
 from tests.tiny import make_sentences, make_tokenizer
-from tsdae_kit import TSDAELoss, adapt, score_models
+from tsdae_kit import TSDAELoss, adapt, inspect_run, score_models
 from tsdae_kit.errors import KitError
 from tsdae_kit.training.models import count_positions, load_encoder
 from tsdae_kit.training.vocabulary import add_words
@@ -115,7 +115,12 @@ def test_a_model_s_own_code_runs_only_where_it_is_trusted_also_on_resume(
     with pytest.raises(KitError, match=r"own' comes with code of its own. Read it, then pass --trust-remote-code\.$"):
         adapt(**GIVEN, model=str(own), data=tiny_data)
     adapt(**GIVEN | {"max_steps": 3}, model=str(own), data=tiny_data, trust_remote_code=True)
-    final = adapt(**GIVEN | {"max_steps": 6}, model=str(own), data=tiny_data, resume=True)
+    with pytest.raises(KitError, match=r"checkpoint-3' comes with code of its own"):
+        adapt(**GIVEN | {"max_steps": 6}, model=str(own), data=tiny_data, resume=True)
+    with pytest.raises(KitError, match=r"checkpoint-3' comes with code of its own"):
+        inspect_run(run="runs/tsdae", text=["a rash"], device="cpu")
+    final = adapt(**GIVEN | {"max_steps": 6}, model=str(own), data=tiny_data, resume=True, trust_remote_code=True)
+    assert inspect_run(run=final.parent, text=["a rash"], device="cpu", trust_remote_code=True)
     assert type(load_encoder(str(final), CPU, trust_remote_code=True).transformers_model).__name__ == "OwnModel"
     assert (final / "modeling_own.py").is_file()
 

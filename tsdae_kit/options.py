@@ -84,6 +84,11 @@ def make_settings(kind: type[Settings], given: Mapping[str, Any]) -> Settings:
     return settings
 
 
+def to_record(settings: HasProblems) -> dict[str, Any]:
+    """Return the settings that a record of what was done holds."""
+    return {entry.name: getattr(settings, entry.name) for entry in fields(settings) if entry.metadata["recorded"]}
+
+
 def _convert(value: Any, hint: Any) -> Any:
     """Return ``value`` as the type ``hint``; ValueError or TypeError where it is not one."""
     origin, arguments = get_origin(hint), get_args(hint)
