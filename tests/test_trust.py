@@ -158,8 +158,8 @@ def test_whether_code_is_trusted_is_never_recorded_nor_read_from_a_record(tiny_m
 
 def test_trainer_fields_of_a_record_are_held_to_the_same_rules(tiny_model: Path, tiny_data: Path) -> None:
     adapt(**GIVEN, model=str(tiny_model), data=tiny_data)
-    change(Path("run/run.json"), settings={"trainer": ["push_to_hub=true"]})
-    with pytest.raises(KitError, match="--trainer push_to_hub"):
+    change(Path("run/run.json"), settings={"trainer": ["load_best_model_at_end=true"]})
+    with pytest.raises(KitError, match="--trainer load_best_model_at_end is not taken"):
         adapt(resume=True, output="run", max_steps=4)
 
 

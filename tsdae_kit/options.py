@@ -118,7 +118,9 @@ def describe(hint: Any) -> str:
     """Return a type in a user's words: ``int | None`` -> ``a whole number``."""
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
-    names = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path", str: "text"}
+    names = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path", str: "text",
+             list: "a list", dict: "a mapping"}  # fmt: skip
+    hint = get_origin(hint) if get_origin(hint) in (list, dict) else hint
     names |= {kind: " or ".join(map(repr, get_args(kind))) for kind in get_args(hint) if get_origin(kind) is Literal}
     kinds = [kind for kind in get_args(hint) if kind in names] or [hint]
     return " or ".join(names.get(kind, str(kind)) for kind in kinds)
