@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ from sentence_transformers.base.modules import Transformer as TransformerOf
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from sentence_transformers.sparse_encoder.modules import SpladePooling
 
-from tests.test_families import GIVEN, features, load, make
+from tests.test_families import CONFIGS, GIVEN, features, load, make
 from tests.tiny import make_sentences, make_tokenizer
-from tsdae_kit import TSDAELoss, adapt, score_models
+from tsdae_kit import TSDAELoss, adapt, export_model, fine_tune, inspect_run, score_models
 from tsdae_kit.errors import KitError
 from tsdae_kit.training.models import count_positions, load_encoder
 from tsdae_kit.training.vocabulary import add_words
@@ -115,7 +116,12 @@ def test_a_model_s_own_code_runs_only_where_it_is_trusted_also_on_resume(
     with pytest.raises(KitError, match=r"own' comes with code of its own. Read it, then pass --trust-remote-code\.$"):
         adapt(**GIVEN, model=str(own), data=tiny_data)
     adapt(**GIVEN | {"max_steps": 3}, model=str(own), data=tiny_data, trust_remote_code=True)
-    final = adapt(**GIVEN | {"max_steps": 6}, model=str(own), data=tiny_data, resume=True)
+    with pytest.raises(KitError, match=r"checkpoint-3' comes with code of its own"):
+        adapt(**GIVEN | {"max_steps": 6}, model=str(own), data=tiny_data, resume=True)
+    with pytest.raises(KitError, match=r"checkpoint-3' comes with code of its own"):
+        inspect_run(run="runs/tsdae", text=["a rash"], device="cpu")
+    final = adapt(**GIVEN | {"max_steps": 6}, model=str(own), data=tiny_data, resume=True, trust_remote_code=True)
+    assert inspect_run(run=final.parent, text=["a rash"], device="cpu", trust_remote_code=True)
     assert type(load_encoder(str(final), CPU, trust_remote_code=True).transformers_model).__name__ == "OwnModel"
     assert (final / "modeling_own.py").is_file()
 
@@ -182,6 +188,117 @@ def test_a_model_that_lacks_some_of_its_weights_is_refused(tiny_model: Path, nam
             load_encoder("model", CPU)
     else:
         load_encoder("model", CPU)
+
+
+def test_a_model_without_its_tokenizer_is_refused_by_every_command(
+    tmp_path: Path, tiny_data: Path, tiny_model: Path
+) -> None:
+    """Transformers makes an empty one then: every word is unknown, every text the same, and the run ends well."""
+    shutil.copytree(tiny_model, "bare")
+    for path in Path("bare").glob("tokenizer*"):
+        path.unlink()
+    Path("pairs.jsonl").write_text(
+        "".join(json.dumps({"anchor": text, "positive": text[:-9]}) + "\n" for text in make_sentences(8))
+    )
+    with pytest.raises(KitError, match=r"^The tokenizer of 'bare' is missing or empty: it knows no word"):
+        adapt(**GIVEN, model="bare", data=tiny_data)
+    with pytest.raises(KitError, match="tokenizer of 'bare' is missing"):
+        fine_tune(files=["pairs.jsonl"], model="bare", max_steps=1, device="cpu")
+    with pytest.raises(KitError, match="tokenizer of 'bare' is missing"):
+        score_models(models=[str(tiny_model), "bare"], data=[str(tiny_data)], device="cpu")
+    with pytest.raises(KitError, match="tokenizer of 'bare' is missing"):
+        export_model(model="bare")
+    assert not [*Path("runs").glob("*/run.json")]
+
+
+@pytest.mark.parametrize(
+    "family", ["roberta", "xlm-roberta", "mpnet", "deberta-v2", "albert", "gpt2", "t5", "camembert", "llama"]
+)
+def test_no_family_begins_with_an_empty_tokenizer(family: str) -> None:
+    (tf.T5EncoderModel if family == "t5" else tf.AutoModel.from_config)(CONFIGS[family]()).save_pretrained("bare")
+    with pytest.raises(KitError, match="tokenizer of 'bare' is missing"):
+        load_encoder("bare", CPU)
+
+
+def test_tokenizers_of_bytes_and_characters_are_taken() -> None:
+    tf.T5EncoderModel(
+        tf.T5Config(vocab_size=384, d_model=32, d_kv=16, d_ff=48, num_layers=1, num_heads=2)
+    ).save_pretrained("byt5")
+    tf.ByT5Tokenizer().save_pretrained("byt5")
+    tf.CanineModel(
+        tf.CanineConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48)
+    ).save_pretrained("canine")
+    tf.CanineTokenizer().save_pretrained("canine")
+    for name in ("byt5", "canine"):
+        assert load_encoder(name, CPU).encode(["a rash"]).shape == (1, 32)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", '{"version": "9.0"}', '{"model": ', "\udcff"])
+def test_a_damaged_tokenizer_is_one_line(content: str, tiny_model: Path) -> None:
+    shutil.copytree(tiny_model, "model")
+    Path("model/tokenizer.json").write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(KitError, match=r"^The tokenizer of 'model' is missing or damaged"):
+        load_encoder("model", CPU)
+
+
+def test_a_tokenizer_with_tokens_beyond_the_table_is_refused_and_added_ones_are_not(tiny_model: Path) -> None:
+    """The first such word ended the run in an IndexError; Gemma's tokenizer has an added token that no text holds."""
+    model = SentenceTransformer(str(tiny_model), device="cpu")
+    size = len(model.tokenizer)
+    model.tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    model.save_pretrained("more")
+    assert len(load_encoder("more", CPU).tokenizer) == size + 1
+    shutil.copytree(tiny_model, "model")
+    file = next(Path("model").rglob("model.safetensors"))
+    tensors = {key: t[:20].clone() if "word_embeddings" in key else t for key, t in load_file(file).items()}
+    save_file(tensors, file, {"format": "pt"})
+    config = json.loads(Path("model/config.json").read_text())
+    Path("model/config.json").write_text(json.dumps(config | {"vocab_size": 20}))
+    with pytest.raises(KitError, match=f"has token {size - 1}, and the model embeddings for 20: it belongs to another"):
+        load_encoder("model", CPU)
+
+
+@pytest.mark.parametrize("content", ["null", "[]", '"x"', "{}", '{"a": ', "\udcff"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "modules.json", "1_Pooling/config.json", "config_sentence_transformers.json"]
+)
+def test_a_model_with_a_damaged_file_is_one_line(name: str, content: str, tiny_model: Path) -> None:
+    if name.startswith("config_") and content == "{}":
+        return  # says nothing, and may
+    shutil.copytree(tiny_model, "model")
+    Path("model", name).write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(KitError, match=r"^The model 'model' cannot be loaded: ") as raised:
+        load_encoder("model", CPU)
+    assert "\n" not in str(raised.value)
+
+
+def test_weights_of_other_shapes_and_pickles_that_hold_code_are_one_line(tiny_model: Path) -> None:
+    shutil.copytree(tiny_model, "model")
+    config = json.loads(Path("model/config.json").read_text())
+    Path("model/config.json").write_text(json.dumps(config | {"intermediate_size": 128}))
+    with pytest.raises(KitError, match=r"its weights have other shapes than its config\.json says"):
+        load_encoder("model", CPU)
+    shutil.copy(tiny_model / "config.json", "model/config.json")
+    next(Path("model").rglob("model.safetensors")).unlink()
+    for weights in (b"", b"garbage", pickle.dumps(Path("EXECUTED").touch, protocol=2)):
+        Path("model/pytorch_model.bin").write_bytes(weights)
+        with pytest.raises(KitError, match="its weights are a pickle that is damaged or holds code"):
+            load_encoder("model", CPU)
+
+
+def test_a_model_that_lost_the_list_of_its_modules_is_refused(tiny_model: Path) -> None:
+    """The library would put a mean pooling of its own in the place of them all."""
+    shutil.copytree(tiny_model, "model")
+    Path("model/modules.json").unlink()
+    with pytest.raises(KitError, match=r"'model' lacks modules\.json, which says how it pools"):
+        load_encoder("model", CPU)
+
+
+def test_a_runs_folder_named_as_a_model_is_told_where_the_model_is() -> None:
+    Path("run/final").mkdir(parents=True)
+    Path("run/run.json").touch()
+    with pytest.raises(KitError, match=r"^run is the folder of a run. Pass the model in it: run/final\.$"):
+        load_encoder("run", CPU)
 
 
 def test_positions_behind_the_paddings_are_not_counted() -> None:

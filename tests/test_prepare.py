@@ -274,9 +274,9 @@ def test_what_decides_the_result_decides_the_fingerprint_and_nothing_else() -> N
     for change in changes:
         given |= change
         prepare_corpus(files=[source], output="out", overwrite=True, **given)
-        fingerprints.add(load_pairs(Path("out")).fingerprint)
+        fingerprints.add(load_pairs(Path("out"), given.get("noise")).fingerprint)
     assert len(fingerprints) == len(changes)
-    assert load_pairs(Path("out")).noise("the doctor treats a rash") == "the doctor"
+    assert load_pairs(Path("out"), "mine.noise").noise("the doctor treats a rash") == "the doctor"
     prepare_corpus(files=[source], output="out", **{**given, "workers": 7, "model": "other", "max_length": 5})
     Path("mine.py").write_text("def noise(words, random):\n    return words[:3]\n")
     with pytest.raises(KitError, match="--overwrite"):

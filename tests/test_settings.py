@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from sentence_transformers import SentenceTransformerTrainingArguments
 
 from tsdae_kit.errors import KitError
 from tsdae_kit.options import flag, make_settings, parse_arguments
 from tsdae_kit.settings import EvaluateSettings, PrepareSettings, TrainSettings
-from tsdae_kit.training.arguments import training_arguments
+from tsdae_kit.training.arguments import REFUSED, TAKEN, training_arguments
 
 
 def parse(*argv: str) -> TrainSettings:
@@ -37,12 +39,66 @@ def test_flags_win_over_the_yaml_file_and_both_over_the_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("tf32=false", False), ("weight_decay=1e-3", 1e-3), ("run_name=mend", "mend")]
-)
-def test_a_trainer_field_has_the_type_that_its_text_says(text: str, value: object) -> None:
-    """``false`` once arrived as a text, which is true."""
-    arguments = training_arguments(TrainSettings(trainer=(text,)), "cpu", evaluates=False)
-    assert getattr(arguments, text.partition("=")[0]) == value
+    ("text", "value"),
+    [
+        ("tf32=false", False), ("full_determinism=No", False), ("weight_decay=1e-3", 1e-3),
+        ("weight_decay=1", 1.0), ("run_name=mend", "mend"), ("run_name=2024-01-01", "2024-01-01"),
+        ("run_name=123", "123"), ("run_name=1e3", "1e3"), ("run_name=true", "true"), ("run_name=[a", "[a"),
+        ("run_name={a: b}", "{a: b}"), ("run_name=a=b", "a=b"), ("run_name=null", "null"), ("project=007", "007"),
+        ("torch_empty_cache_steps=5", 5), ("torch_empty_cache_steps=none", None),
+        ("trackio_static_space_id=false", False), ("trackio_static_space_id=me/space", "me/space"),
+        ("optim_target_modules=all-linear", "all-linear"), ("optim_target_modules=[a, b]", ["a", "b"]),
+        ("prompts={noisy: 'a: '}", {"noisy": "a: "}), ("learning_rate_mapping={encoder: 1e-3}", {"encoder": 1e-3}),
+        ("warmup_steps=0.1", 0.1), ("warmup_steps=3", 3.0),
+        ("lr_scheduler_kwargs={num_cycles: 0.5}", {"num_cycles": 0.5}), ("optim_args=eps=1", "eps=1"),
+    ],
+)  # fmt: skip
+def test_a_trainer_field_has_the_type_of_its_annotation(text: str, value: object) -> None:
+    """``false`` once arrived as a text, which is true; a run called 2024-01-01 as a date."""
+    settings = TrainSettings(trainer=(text, "lr_scheduler_type=cosine"))
+    arguments = training_arguments(settings, "cpu", evaluates=False)
+    got = getattr(arguments, text.partition("=")[0])
+    assert (got, type(got)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("weight_decay=nan", "a number"), ("weight_decay=true", "a number"),
+        ("torch_empty_cache_steps=5.5", "a whole number"),
+        ("full_determinism=maybe", "true or false"), ("full_determinism=1", "true or false"),
+    ],
+)  # fmt: skip
+def test_a_trainer_field_of_another_type_is_refused(text: str, kind: str) -> None:
+    key, _, value = text.partition("=")
+    with pytest.raises(KitError, match=re.escape(f"--trainer {key} takes {kind}, not {value!r}.")):
+        training_arguments(TrainSettings(trainer=(text, "lr_scheduler_type=cosine")), "cpu", evaluates=False)
+
+
+def test_every_trainer_field_is_taken_or_refused_with_what_does_it_instead() -> None:
+    """Where this fails, a version of the library has brought a field: try it, and put it into one of the two."""
+    assert {f.name for f in fields(SentenceTransformerTrainingArguments) if f.init} == TAKEN | REFUSED.keys()
+    assert not TAKEN & REFUSED.keys()
+    for name, advice in REFUSED.items():
+        with pytest.raises(KitError, match=f"^--trainer {name} is not taken: {re.escape(advice)}") as raised:
+            training_arguments(TrainSettings(trainer=(f"{name}=1",)), "cpu", evaluates=False)
+        named = re.findall(r"(?<!\w)--[a-z-]+", str(raised.value))
+        stages = (TrainSettings, PrepareSettings)
+        assert all(word in ("--trainer", *(flag(f.name) for s in stages for f in fields(s))) for word in named)
+
+
+def test_what_the_run_sets_itself_is_refused() -> None:
+    shown = training_arguments(TrainSettings(), "cpu", evaluates=True)
+    library = SentenceTransformerTrainingArguments("x")
+    ours = {f.name for f in fields(shown) if f.init and getattr(shown, f.name) != getattr(library, f.name)}
+    assert ours - REFUSED.keys() == {"batch_sampler"}
+
+
+def test_rates_by_name_stand_beside_the_decoder_s() -> None:
+    settings = TrainSettings(trainer=("learning_rate_mapping={encoder: 0.1}",))
+    stage = {"learning_rate_mapping": {"decoder": 0.2}}
+    arguments = training_arguments(settings, "cpu", evaluates=False, stage=stage)
+    assert arguments.learning_rate_mapping == {"decoder": 0.2, "encoder": 0.1}
 
 
 def test_several_values_are_given_at_once_or_one_by_one() -> None:

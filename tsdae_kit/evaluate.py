@@ -7,18 +7,18 @@ models wait in the machine's memory for their turn on the device.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import quiet_frameworks, show_duration, show_messages
 from tsdae_kit.errors import KitError
-from tsdae_kit.folders import write_json
-from tsdae_kit.options import make_main, make_settings
+from tsdae_kit.folders import check_own_file, write_json
+from tsdae_kit.options import make_main, make_settings, to_record
 from tsdae_kit.settings import EvaluateSettings
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def _evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     from tsdae_kit.evaluation.tables import show_all, show_task
 
     started = time.monotonic()
+    check_own_file(settings.output, _holds_scores)
     groups = _read_all(settings)
     settings.output.absolute().parent.mkdir(parents=True, exist_ok=True)
     import tsdae_kit.training.models  # noqa: F401  # before quiet_frameworks, which touches what is imported
@@ -68,11 +69,16 @@ def _evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     if sum(map(len, groups)) > 1:
         logger.info("\n%s", show_all(results, settings.models))
     rows = make_rows(results, settings.models)
-    report = {"settings": asdict(settings), "versions": _versions(), "results": rows}
+    report = {"settings": to_record(settings), "versions": _versions(), "results": rows}
     write_json(settings.output, report)
     seconds = show_duration(time.monotonic() - started)
     logger.info("\nScored in %s; all metrics, differences and versions: %s", seconds, settings.output)
     return report
+
+
+def _holds_scores(text: str) -> bool:
+    content = json.loads(text)
+    return isinstance(content, dict) and content.keys() >= {"settings", "versions", "results"}
 
 
 def _read_all(settings: EvaluateSettings) -> list[list[Task]]:

@@ -6,8 +6,9 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +96,69 @@ def write_json(path: Path, content: Any) -> None:
     """Write a JSON file that is whole at every moment."""
     with new_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+
+
+LEFTOVERS = (".*.partial", ".*.partial/*", ".*.replaced/*", ".*.lock")  # of processes that were killed
+
+
+def check_replaceable(folder: Path, known: Sequence[str]) -> None:
+    """See to it that a folder holds nothing but what we wrote.
+
+    Args:
+        folder: May be missing.
+        known: Patterns of the files' paths in it; a star stands for slashes too.
+
+    Raises:
+        KitError: Naming up to three others.
+    """
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or path.is_file())
+    others = [name for name in names if not any(fnmatch(name, pattern) for pattern in (*known, *LEFTOVERS))]
+    if others:
+        shown = ", ".join(others[:3]) + (f" and {len(others) - 3:,} more" if len(others) > 3 else "")
+        raise KitError(
+            f"{folder} holds {shown}, not written by this command: --overwrite deletes nothing there. "
+            "Move that away, or choose another --output."
+        )
+
+
+def remove_known(folder: Path, known: Sequence[str]) -> None:
+    """Delete what :func:`check_replaceable` knows; what has come since then stays."""
+    tops = {pattern.partition("/")[0] for pattern in (*known, *LEFTOVERS)}
+    for path in folder.iterdir():
+        if any(fnmatch(path.name, top) for top in tops):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
+def check_links(folder: Path) -> None:
+    """See to it that what is written in a folder, which may be anyone's, stays in it.
+
+    Raises:
+        KitError: If a link in it leads out of it.
+    """
+    inside = folder.resolve()
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            raise KitError(
+                f"{path} is a link to {path.resolve()}, where the run would write. Put what it leads to in its place."
+            )
+
+
+def check_own_file(path: Path, is_ours: Callable[[str], bool]) -> None:
+    """See to it that a file about to be replaced is one that we wrote, or empty.
+
+    Args:
+        path: May be missing.
+        is_ours: Tells it by its content.
+
+    Raises:
+        KitError: If it is another one, or no file.
+    """
+    if not path.exists():
+        return
+    with suppress(OSError, ValueError):
+        if path.is_file() and (not (text := path.read_text(encoding="utf-8")) or is_ours(text)):
+            return
+    raise KitError(f"{path} exists and was not written by this command. Choose another --output, or delete it.")

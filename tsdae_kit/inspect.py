@@ -63,13 +63,14 @@ def _inspect(settings: InspectSettings) -> list[Inspection]:
     from tsdae_kit.training.models import choose_device, load_encoder
     from tsdae_kit.training.neighbours import find_neighbours
     from tsdae_kit.training.outcome import REBUILT, find_decoder, load_trained
-    from tsdae_kit.training.runs import FINAL, read_record
+    from tsdae_kit.training.runs import FINAL, read_record, recorded_settings
 
     record = read_record(settings.run)
     if record is None or "data" not in record["settings"]:
         raise KitError(f"{settings.run} holds no run of stage one, whose decoder rebuilds. Name the folder of one.")
-    trained = make_settings(TrainSettings, {**record["settings"], "output": settings.run})
-    corpus = load_pairs(settings.data or trained.data)
+    by_hand = {"output": settings.run, "trust_remote_code": settings.trust_remote_code}
+    trained = make_settings(TrainSettings, {**recorded_settings(record, TrainSettings), **by_hand})
+    corpus = load_pairs(settings.data or trained.data, settings.noise)
     checkpoint = find_decoder(settings.run, record)
     device = choose_device(settings.device)
     with quiet_frameworks():

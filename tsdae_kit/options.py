@@ -84,6 +84,11 @@ def make_settings(kind: type[Settings], given: Mapping[str, Any]) -> Settings:
     return settings
 
 
+def to_record(settings: HasProblems) -> dict[str, Any]:
+    """Return the settings that a record of what was done holds."""
+    return {entry.name: getattr(settings, entry.name) for entry in fields(settings) if entry.metadata["recorded"]}
+
+
 def _convert(value: Any, hint: Any) -> Any:
     """Return ``value`` as the type ``hint``; ValueError or TypeError where it is not one."""
     origin, arguments = get_origin(hint), get_args(hint)
@@ -116,7 +121,9 @@ def describe(hint: Any) -> str:
     """Return a type in a user's words: ``int | None`` -> ``a whole number``."""
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
-    names = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path", str: "text"}
+    names = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path", str: "text",
+             list: "a list", dict: "a mapping"}  # fmt: skip
+    hint = get_origin(hint) if get_origin(hint) in (list, dict) else hint
     names |= {kind: " or ".join(map(repr, get_args(kind))) for kind in get_args(hint) if get_origin(kind) is Literal}
     kinds = [kind for kind in get_args(hint) if kind in names] or [hint]
     return " or ".join(names.get(kind, str(kind)) for kind in kinds)

@@ -11,7 +11,6 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from time import mktime, strptime
@@ -19,7 +18,7 @@ from typing import Any
 
 from tsdae_kit.console import show_messages
 from tsdae_kit.errors import KitError
-from tsdae_kit.options import make_settings, read_config
+from tsdae_kit.options import make_settings, read_config, to_record
 from tsdae_kit.pages.run import read_json, write_run_page
 from tsdae_kit.settings import EvaluateSettings, FineTuneSettings, PrepareSettings, TrainSettings
 
@@ -88,8 +87,9 @@ def _link(plan: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     models: list[str] = []
     problems = []
     for name, given in plan.items():
-        if name == "train" and "prepare" in written:
-            given.setdefault("data", written["prepare"])
+        if name == "train" and "prepare" in written and "data" not in given:
+            given["data"] = written["prepare"]
+            given.setdefault("noise", plan["prepare"].get("noise"))  # a function: the data alone cannot name it
         if name == "finetune" and "train" in written:
             given.setdefault("model", str(written["train"] / _FINAL))
         if name == "evaluate" and models:
@@ -137,7 +137,7 @@ def _check_up_to_date(run: Path, record: Mapping[str, Any], model: Path) -> None
 def _is_scored(settings: EvaluateSettings) -> bool:
     """Return whether the scores on disk are of these settings, and newer than the models and the data."""
     report = read_json(settings.output)
-    if report.get("settings") != json.loads(json.dumps(asdict(settings), default=str)):
+    if report.get("settings") != json.loads(json.dumps(to_record(settings), default=str)):
         return False
     read = [Path(name) for name in (*settings.models, *settings.data)]
     inside = [file for path in read if path.is_dir() for file in path.iterdir()]

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import show_messages, table
 from tsdae_kit.errors import KitError
+from tsdae_kit.folders import check_replaceable, locked, new_folder
 from tsdae_kit.options import make_main, make_settings
 from tsdae_kit.settings import PrepareSettings
 
@@ -35,6 +36,8 @@ ADVICE = {  # where nothing is left of a corpus, by the reason for most of it
     "few letters": "Lower --min-letters, or check the input",
     "empty": "Check the input, or name the columns that hold the text with --column",
 }
+_WRITTEN = ("manifest.json", "dataset_dict.json", REPORT, "rejects.jsonl", "train/*.arrow", "train/*.json",
+            "train/*.parquet", "held_out/*.arrow", "held_out/*.json", "held_out/*.parquet")  # fmt: skip
 
 
 def prepare_corpus(**given: Any) -> Path:
@@ -54,7 +57,6 @@ def prepare_corpus(**given: Any) -> Path:
 
 
 def _prepare(settings: PrepareSettings) -> Path:
-    from tsdae_kit.folders import locked, new_folder
     from tsdae_kit.text.files import as_file, content_digest, find_files
     from tsdae_kit.text.noise import Noise
     from tsdae_kit.text.pairs import read_manifest, write_manifest
@@ -76,7 +78,7 @@ def _prepare(settings: PrepareSettings) -> Path:
             _report(output, output, manifest, settings)
             logger.info("%s already holds this corpus with these settings: nothing to do.", output)
             return output
-        _check_replaceable(output, is_prepared=manifest is not None, overwrite=settings.overwrite)
+        _check_output(output, is_prepared=manifest is not None, overwrite=settings.overwrite)
         with _writing(output), new_folder(output) as folder:
             manifest = {"fingerprint": fingerprint, **_make(folder, paths, settings, noise, fingerprint)}
             write_manifest(folder, manifest)
@@ -115,13 +117,14 @@ def _fingerprint(settings: PrepareSettings, noise: Noise, content: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _check_replaceable(output: Path, is_prepared: bool, overwrite: bool) -> None:
+def _check_output(output: Path, is_prepared: bool, overwrite: bool) -> None:
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
     if not is_prepared:
         raise KitError(f"{output} exists and is no prepared data set. Choose another --output.")
     if not overwrite:
         raise KitError(f"{output} holds other data or settings. Pass --overwrite, or choose another --output.")
+    check_replaceable(output, _WRITTEN)
 
 
 def _make(

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tsdae_kit.console import show_messages, table
-from tsdae_kit.folders import new_file
+from tsdae_kit.folders import check_own_file, new_file
 from tsdae_kit.options import make_main, make_settings
 from tsdae_kit.pages.comparison import draw_comparison, summarise
+from tsdae_kit.pages.html import is_page
 from tsdae_kit.pages.run import read_run, write_run_page
 from tsdae_kit.settings import ReportSettings
 
@@ -35,6 +36,7 @@ def write_report(**given: Any) -> Path:
         if len(folders) == 1:
             page = write_run_page(folders[0], settings.scores)
         else:
+            check_own_file(settings.output, is_page)
             runs = {str(folder): read_run(folder, settings.scores) for folder in folders}
             header, *rows = summarise(runs)
             logger.info("%s", table(rows, header))

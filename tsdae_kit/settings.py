@@ -16,6 +16,7 @@ ScratchSize = Literal["tiny", "mini", "small"]
 SCRATCH = "scratch"
 LARGEST_BATCH = 512
 _TRUST_HELP = "run the code that comes with the model, which may be anyone's"
+_NOISE_HELP = "the function that made the data noisy, named again: data may be anyone's, and names no code to run"
 _DEVICE_HELP = "cpu, cuda, mps (default: the best there is)"
 
 
@@ -163,7 +164,7 @@ class RunSettings(ReadingSettings):
     )
     seed: int = option(42, "decides the order of the data, dropout and new weights")
     device: str | None = option(None, _DEVICE_HELP)
-    trust_remote_code: bool = option(False, _TRUST_HELP, may_change=True)
+    trust_remote_code: bool = option(False, _TRUST_HELP, recorded=False)
     on_save_error: Literal["continue", "stop"] = option(
         "continue", "when a checkpoint cannot be saved: go on with a warning, or stop", may_change=True
     )
@@ -255,6 +256,7 @@ class TrainSettings(RunSettings):
     anchor: float | None = option(
         None, "weight of keeping clean sentences where the base model has them (default: 10; from scratch, none)"
     )
+    noise: str | None = option(None, _NOISE_HELP, recorded=False, metavar="MODULE.FUNCTION")
     fixed_noise: bool = option(False, "train every epoch on the noise of the first")
     with_pairs: Path | None = option(
         None, "a file of labelled pairs that belong together: trained on in the same steps, with in-batch negatives"
@@ -330,7 +332,7 @@ class EvaluateSettings(ReadingSettings):
     output: Path = option(Path("scores.json"), "the file to write")
     batch_size: int = option(32, "texts encoded at once")
     device: str | None = option(None, _DEVICE_HELP)
-    trust_remote_code: bool = option(False, _TRUST_HELP)
+    trust_remote_code: bool = option(False, _TRUST_HELP, recorded=False)
 
     def problems(self) -> list[str]:
         """Return every contradiction between the settings, as sentences."""
@@ -379,7 +381,9 @@ class InspectSettings:
     data: Path | None = option(None, "the prepared corpus, if it has moved since the run began")
     nearest: int = option(5, "how many neighbours to show of each")
     searched: int = option(1000, "how many of the sentences trained on are searched for them, evenly spaced")
+    noise: str | None = option(None, _NOISE_HELP, metavar="MODULE.FUNCTION")
     device: str | None = option(None, _DEVICE_HELP)
+    trust_remote_code: bool = option(False, _TRUST_HELP)
 
     def problems(self) -> list[str]:
         """Return every contradiction between the settings, as sentences."""

@@ -65,7 +65,7 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         """Return the prepared pairs."""
         from tsdae_kit.text.pairs import load_pairs
 
-        corpus = load_pairs(settings.data)
+        corpus = load_pairs(settings.data, settings.noise)
         if settings.with_pairs is None:
             return corpus
         from tsdae_kit.text.labelled import load_labelled, positives

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+_MARK = '<meta name="generator" content="tsdae_kit">'
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --faint: #5d6670; --line: #d8dde3; --box: #f3f6f9;
   --c0: #2f6f9f; --c1: #c2571a; --c2: #3d8b40; --c3: #8e4ba8; --c4: #a8860d; --c5: #b03a5b; --good: #2b7a31; --bad: #b3261e; }
@@ -42,9 +43,14 @@ def make_page(title: str, *parts: str) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
+        f"{_MARK}<title>{escape(title)}</title><style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>"
         f"{''.join(parts)}</body></html>\n"
     )
+
+
+def is_page(text: str) -> bool:
+    """Return whether a text is a page made here."""
+    return _MARK in text
 
 
 def make_table(rows: Iterable[Sequence[str]], header: Sequence[str] = (), css: str = "") -> str:

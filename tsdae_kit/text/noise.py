@@ -89,12 +89,17 @@ class Noise:
         """Pickle the fields alone, not what was derived from them."""
         return Noise, tuple(getattr(self, entry.name) for entry in fields(self))
 
+    @property
+    def functions(self) -> list[str]:
+        """The functions of the user's among the kinds; nothing is imported."""
+        return [kind for part in self.kinds.split(",") if "." in (kind := part.strip()) and ":" not in kind]
+
     @cached_property
     def steps(self) -> list[tuple[Change | str, int]]:
-        """The changes in order, each with its threshold of 65,536; a dotted name stands for itself.
+        """The changes in order, each with its threshold of 65,536; a dotted name stands for itself, and is imported.
 
         Raises:
-            KitError: If the kinds are not spelled as they must be.
+            KitError: If the kinds are not spelled as they must be, or a function cannot be imported.
         """
         steps: list[tuple[Change | str, int]] = []
         for part in self.kinds.split(","):

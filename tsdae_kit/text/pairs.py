@@ -10,8 +10,9 @@ two seconds to import; a test reads the result with the library.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from tsdae_kit.errors import KitError
 from tsdae_kit.folders import write_json
 from tsdae_kit.text.duplicates import Flags, Hashes
 from tsdae_kit.text.noise import Noise
+from tsdae_kit.text.words import SPLITTERS
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 FORMAT = 2
 SPLITS = ("train", "held_out")
-_KEYS = {"fingerprint", "noise", "read", "train", "held_out", "dropped", "examples"}  # what is read of a manifest
+_KEYS = {"fingerprint": str, "noise": dict, "read": int, "train": int, "held_out": int, "dropped": dict,
+         "examples": dict}  # what is read of a manifest  # fmt: skip
 _COLUMNS = ["noisy", "clean"]
 _ROWS = "rows.arrow"
 _DATA = "data-00000-of-00001.arrow"
@@ -182,8 +185,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    whole = isinstance(manifest, dict) and manifest.get("format") == FORMAT and manifest.keys() >= _KEYS
-    return manifest if whole else None
+    whole = isinstance(manifest, dict) and manifest.get("format") == FORMAT
+    return manifest if whole and all(isinstance(manifest.get(key), kind) for key, kind in _KEYS.items()) else None
 
 
 def read_batches(folder: Path, split: str) -> Iterator[pa.RecordBatch]:
@@ -195,17 +198,20 @@ def read_batches(folder: Path, split: str) -> Iterator[pa.RecordBatch]:
             yield from ipc.open_stream(stream)
 
 
-def load_pairs(folder: Path) -> PreparedCorpus:
+def load_pairs(folder: Path, noise: str | None = None) -> PreparedCorpus:
     """Return the prepared data set in ``folder``.
+
+    A data set may come from anyone, so its manifest can name the kit's own noise alone: a function that made it
+    noisy is imported only where the caller names it again.
 
     Args:
         folder: What ``prepare`` wrote, by whichever engine.
+        noise: What was given to ``prepare --noise``; needed where that was a function, and compared in any case.
 
     Raises:
-        KitError: If the folder is missing, damaged, or was not written by ``prepare``.
+        KitError: If the folder is missing, damaged, or was not written by ``prepare``; if its noise is another one
+            than ``noise``, or a function that is not named.
     """
-    from datasets import Dataset, load_from_disk
-
     manifest = read_manifest(folder)
     if manifest is None:
         what = "is no prepared data set" if folder.exists() else "does not exist"
@@ -213,15 +219,64 @@ def load_pairs(folder: Path) -> PreparedCorpus:
             f"The data folder {folder} {what}. Make one: python -m tsdae_kit.prepare corpus.txt --output {folder}"
         )
     try:
-        if (folder / "dataset_dict.json").exists():
-            pairs: dict[str, Any] = load_from_disk(str(folder))
-        else:  # shards of the engine ray
-            shards = {split: sorted(map(str, (folder / split).glob("*.parquet"))) for split in SPLITS}
-            pairs = {split: Dataset.from_parquet(paths) for split, paths in shards.items() if paths}
-        train = pairs["train"].select_columns(_COLUMNS)
-        held_out = pairs["held_out"].select_columns(_COLUMNS) if "held_out" in pairs else train.select([])
-        kept: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in manifest["noise"].items()}
-        noise = Noise(**kept)
+        recorded = _read_noise(manifest["noise"])
+        _check_noise(folder, recorded, noise)
+        train, held_out = _load_splits(folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
         raise KitError(f"The data folder {folder} is damaged ({error}). Prepare it again with --overwrite.") from error
-    return PreparedCorpus(train, held_out, noise, manifest)
+    return PreparedCorpus(train, held_out, recorded, manifest)
+
+
+def _read_noise(recorded: dict[str, Any]) -> Noise:
+    """Return the noise of a manifest; nothing is imported. ValueError where a field is not as ``prepare`` writes it."""
+    defaults = {entry.name: entry.default for entry in fields(Noise)}
+    values: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in recorded.items()}
+    for name, value in values.items():
+        default = defaults.get(name)
+        right = type(value) is type(default) or (type(value) is int and isinstance(default, float))
+        if not right or (isinstance(value, tuple) and not all(isinstance(word, str) for word in value)):
+            raise ValueError(f"its noise has {name} {value!r:.60}")
+    noise = Noise(**values)
+    if not 0 <= noise.deletion_ratio < 1 or noise.words not in SPLITTERS:
+        raise ValueError(f"its noise has deletion_ratio {noise.deletion_ratio} and words {noise.words!r}")
+    return noise
+
+
+def _check_noise(folder: Path, noise: Noise, named: str | None) -> None:
+    """Refuse other noise than the caller named, and a function that was not named; import one that was."""
+    if named != noise.kinds and noise.functions:
+        raise KitError(
+            f"{folder} was made noisy by {', '.join(noise.functions)}, and code that data names is not run. "
+            f"If it is yours, name it again: --noise {shlex.quote(noise.kinds)}."
+        )
+    if named not in (None, noise.kinds):
+        raise KitError(f"--noise is {named}, but {folder} was prepared with {noise.kinds}. Leave --noise out.")
+    try:
+        _ = noise.steps
+    except KitError as error:
+        if noise.functions:
+            raise
+        raise ValueError(f"its noise has kinds {noise.kinds!r}") from error
+
+
+def _load_splits(folder: Path) -> tuple[Dataset, Dataset]:
+    """Return the pairs to train on and those held out, once it is seen that no file outside the folder is meant."""
+    from datasets import Dataset, load_from_disk
+
+    if (folder / "dataset_dict.json").exists():
+        parts = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
+        states = [json.loads((folder / Path(part).name / "state.json").read_text(encoding="utf-8")) for part in parts]
+        names = [*parts, *(file["filename"] for state in states for file in state["_data_files"])]
+        if outside := [name for name in names if Path(name).name != name]:
+            raise ValueError(f"it names {outside[0]!r}, which is outside")
+        pairs: dict[str, Any] = load_from_disk(str(folder))
+    else:  # shards of the engine ray
+        shards = {split: sorted(map(str, (folder / split).glob("*.parquet"))) for split in SPLITS}
+        pairs = {split: Dataset.from_parquet(paths) for split, paths in shards.items() if paths}
+    for part in pairs.values():
+        for column in _COLUMNS:  # another type's values could be files or addresses, read as the rows are
+            if getattr(part.features[column], "dtype", None) != "string":
+                raise TypeError(f"its column {column} is no text")
+    train = pairs["train"].select_columns(_COLUMNS)
+    held_out = pairs["held_out"].select_columns(_COLUMNS) if "held_out" in pairs else train.select([])
+    return train, held_out

@@ -38,20 +38,23 @@ def find_fault(folder: Path, run_id: str) -> str | None:
     try:
         text = (folder / SEAL).read_text(encoding="utf-8")
         content = json.loads(text)
-        owner, files = content["run"], dict(content["files"])
+        owner = content["run"]
+        files = {name: (int(file["bytes"]), file["sha256"]) for name, file in content["files"].items()}
         if not text.endswith("}\n"):
             return "its manifest is cut off"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "its manifest is missing or damaged"
     if owner != run_id:
         return "it belongs to another run"
-    for name, wanted in files.items():
+    for name, (size, digest) in files.items():
         path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            return f"its manifest names {name}, which is outside"
         if not path.is_file():
             return f"{name} is missing"
-        if path.stat().st_size != wanted["bytes"]:
-            return f"{name} has {path.stat().st_size:,} bytes, not {wanted['bytes']:,}"
-        if _sha256(path) != wanted["sha256"]:
+        if path.stat().st_size != size:
+            return f"{name} has {path.stat().st_size:,} bytes, not {size:,}"
+        if _sha256(path) != digest:
             return f"{name} has changed since it was written"
     return None
 

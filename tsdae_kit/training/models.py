@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ from sentence_transformers.util import load_file_path
 
 from tsdae_kit.errors import KitError
 from tsdae_kit.folders import new_folder
+from tsdae_kit.training.runs import FINAL, RECORD
+from tsdae_kit.training.vocabulary import check_tokenizer
 
 PACKAGED_MODEL = "all-MiniLM-L6-v2"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -83,6 +86,8 @@ def load_encoder(name: str, device: torch.device, trust_remote_code: bool = Fals
     Raises:
         KitError: If nothing answers to that name, or it is no encoder of one vector a sentence.
     """
+    if Path(name, RECORD).is_file() and Path(name, FINAL).is_dir():
+        raise KitError(f"{name} is the folder of a run. Pass the model in it: {Path(name, FINAL)}.")
     if Path(name).is_dir():
         return _load(name, device, "The folder holds no model that can be loaded", trust_remote_code)
     try:
@@ -130,19 +135,38 @@ def _load(
             encoder = SentenceTransformer(
                 name, device=str(device), trust_remote_code=trust_remote_code, local_files_only=local_files_only
             )
-    except (OSError, ValueError, ImportError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        if "trust_remote_code" in str(error):
-            raise KitError(
-                f"The model {name!r} comes with code of its own. Read it, then pass --trust-remote-code."
-            ) from error
-        raise _NotFoundError(f"The model {name!r} cannot be loaded: {reason}. {fault}.") from error
+        check_tokenizer(encoder, name)
+    except (KitError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # its files may be anything, and the libraries raise anything over them
+        raise _explain(error, name, fault) from error
     if missing:
         raise KitError(
             f"The model {name!r} lacks {len(missing)} of its encoder's weights ({', '.join(missing[:3])}), "
             "which would be random. Get it again, whole."
         )
     return encoder
+
+
+def _explain(error: Exception, name: str, fault: str) -> KitError:
+    """Return what to say of a model that the libraries could not load."""
+    text = str(error).strip() or type(error).__name__
+    reason = text.splitlines()[0].rstrip(".")
+    if "trust_remote_code" in text:
+        return KitError(f"The model {name!r} comes with code of its own. Read it, then pass --trust-remote-code.")
+    if "Can't instantiate a processor, a tokenizer" in text:
+        return KitError(f"The tokenizer of {name!r} is missing or damaged. Get the model again, with its tokenizer.")
+    if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
+        reason = f"one of its JSON files is damaged ({reason})"
+    if isinstance(error, (OSError, ValueError, ImportError, SafetensorError)):
+        return _NotFoundError(f"The model {name!r} cannot be loaded: {reason}. {fault}.")
+    if isinstance(error, (UnpicklingError, EOFError)):
+        reason = "its weights are a pickle that is damaged or holds code"
+    elif isinstance(error, RuntimeError) and "mismatched_sizes" in text:
+        reason = "its weights have other shapes than its config.json says"
+    else:
+        reason = f"its files are damaged ({type(error).__name__}: {reason})"
+    return KitError(f"The model {name!r} cannot be loaded: {reason}. Get it again, whole.")
 
 
 @contextmanager
@@ -174,9 +198,13 @@ def _missing_weights() -> Iterator[list[str]]:
 def _check_kind(name: str, local_files_only: bool) -> None:
     """Refuse what the library would turn into another model: it keeps the transformer and drops the rest."""
     path = load_file_path(name, "config_sentence_transformers.json", local_files_only=local_files_only)
-    kind = json.loads(Path(path).read_text(encoding="utf-8")).get("model_type") if path else None
+    if path is None:
+        return
+    kind = json.loads(Path(path).read_text(encoding="utf-8")).get("model_type")
     if kind not in (None, SentenceTransformer.__name__):
         raise KitError(f"The model {name!r} is a {kind}. Take one that makes one dense vector of a sentence.")
+    if load_file_path(name, "modules.json", local_files_only=local_files_only) is None:
+        raise KitError(f"The model {name!r} lacks modules.json, which says how it pools. Get it again, whole.")
 
 
 def is_finished(name: str) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,8 +19,9 @@ from typing import Any
 from uuid import uuid4
 
 from tsdae_kit.errors import KitError
-from tsdae_kit.folders import locked, remove_partial, write_json
-from tsdae_kit.options import flag, make_settings
+from tsdae_kit.folders import check_links, check_replaceable, locked, remove_known, remove_partial, write_json
+from tsdae_kit.options import flag, make_settings, to_record
+from tsdae_kit.pages.run import OUTCOME, PAGE
 from tsdae_kit.settings import NO_PAIRS, RunSettings
 from tsdae_kit.training import processes
 from tsdae_kit.training.checkpoints import list_checkpoints, step_of
@@ -31,6 +31,9 @@ RECORD = "run.json"
 FINAL = "final"
 BASE = "base"  # what the run began with
 METRICS = "metrics.jsonl"
+# All that a run's folder holds: what --overwrite deletes.
+_WRITTEN = (RECORD, METRICS, OUTCOME, PAGE, "train.log", "scores.json", "negatives-*.parquet", f"{FINAL}/*",
+            f"{BASE}/*", "checkpoint-[0-9]*/*", "tensorboard/*")  # fmt: skip
 _TIME = "%Y-%m-%d %H:%M:%S %z"
 _KEYS: dict[str, type | tuple[type, ...]] = {
     "id": str,
@@ -40,6 +43,7 @@ _KEYS: dict[str, type | tuple[type, ...]] = {
     "processes": int,
     "versions": dict,
 }
+_MORE: dict[str, type] = {"goals": dict, "about": dict, "finished_step": int, "best_step": int}  # may be missing
 _LIBRARIES = (
     "tsdae_kit",
     "torch",
@@ -100,12 +104,14 @@ def plan_run(kind: type[RunSettings], given: Mapping[str, Any]) -> Run:
         ]
         if inside:
             raise KitError(f"{inside[0]} lies in {settings.output}, which --overwrite deletes. Choose another one.")
+        check_replaceable(settings.output, _WRITTEN)
         return Run(settings, None)
     if not settings.resume:
         raise KitError(
             f"{settings.output} holds a run already. Pass --resume to continue it, --overwrite to delete it, "
             "or choose another --output."
         )
+    check_links(settings.output)
     return Run(_merge(record, given, settings), record, resume_from)
 
 
@@ -122,12 +128,12 @@ def _check_foreign(settings: RunSettings, resume_from: Path | None) -> None:
 
 
 def _merge(record: Mapping[str, Any], given: Mapping[str, Any], asked: RunSettings) -> RunSettings:
-    recorded = dict(record["settings"])
-    if strange := recorded.keys() - {entry.name for entry in fields(asked)}:
+    if strange := record["settings"].keys() - {entry.name for entry in fields(asked)}:
         raise KitError(
             f"{asked.output} holds a run of another stage or version ({', '.join(sorted(strange))}). "
             "Choose another --output."
         )
+    recorded = recorded_settings(record, type(asked))
     if "epochs" in given or given.get("max_steps") is not None:
         recorded.pop("epochs", None)
         recorded.pop("max_steps", None)
@@ -147,6 +153,12 @@ def _merge(record: Mapping[str, Any], given: Mapping[str, Any], asked: RunSettin
     return make_settings(type(asked), {**recorded, "output": asked.output, **changes})
 
 
+def recorded_settings(record: Mapping[str, Any], kind: type[RunSettings]) -> dict[str, Any]:
+    """Return the settings that a record decides; others that stand in it, as whether to run code, do not count."""
+    counting = {entry.name for entry in fields(kind) if entry.metadata["recorded"]}
+    return {name: value for name, value in record["settings"].items() if name in counting}
+
+
 def read_record(folder: Path) -> dict[str, Any] | None:
     """Return the run's record, or ``None`` if the folder holds none.
 
@@ -158,7 +170,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        for key, kind in _KEYS.items():
+        for key, kind in {**_KEYS, **{key: kind for key, kind in _MORE.items() if key in record}}.items():
             if not isinstance(record[key], kind):
                 raise TypeError(f"{key} is {record[key]!r}")
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -179,12 +191,12 @@ def begin_run(
         about: What the stage says of its data, for the model's card.
     """
     if settings.overwrite and settings.output.exists():
-        shutil.rmtree(settings.output.resolve())
+        remove_known(settings.output, _WRITTEN)
     settings.output.resolve().mkdir(parents=True, exist_ok=True)
     record = {
         "id": uuid4().hex,
         "started": time.strftime(_TIME),
-        "settings": _recorded(settings),
+        "settings": to_record(settings),
         "data": fingerprint,
         "max_length": max_length,
         "goals": dict(goals),
@@ -198,7 +210,7 @@ def begin_run(
 
 def finish_run(settings: RunSettings, record: Mapping[str, Any], steps: int) -> None:
     """Note in the record that the final model stands for this many steps."""
-    done = {"settings": _recorded(settings), "finished_step": steps, "finished": time.strftime(_TIME)}
+    done = {"settings": to_record(settings), "finished_step": steps, "finished": time.strftime(_TIME)}
     write_json(settings.output / RECORD, {**record, **done})
 
 
@@ -207,10 +219,6 @@ def _environment() -> dict[str, str]:
     import torch
 
     return {name: version(name) for name in _LIBRARIES} | {"threads": str(torch.get_num_threads())}
-
-
-def _recorded(settings: RunSettings) -> dict[str, Any]:
-    return {f.name: getattr(settings, f.name) for f in fields(settings) if f.metadata["recorded"]}
 
 
 @contextmanager
@@ -278,4 +286,4 @@ def trim_metrics(path: Path, checkpoint: Path | None) -> set[int]:
 def settings_differences(settings: RunSettings) -> list[str]:
     """Return ``name value`` for each recorded setting that is not its default."""
     defaults = {f.name: f.default for f in fields(settings)}
-    return [f"{name} {value}" for name, value in _recorded(settings).items() if value != defaults[name]]
+    return [f"{name} {value}" for name, value in to_record(settings).items() if value != defaults[name]]
