@@ -70,7 +70,7 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
         self.tied = tied
         self.guidance = guidance
         self._beside = [beside] if beside else []  # in a list: its weights are the encoder's
-        self.decoder: Any = _make_decoder(transformer, model.get_embedding_dimension() or 0, tied, decoder)
+        self.decoder: Any = _make_decoder(transformer, full_width(model), tied, decoder)
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
         """Return the mean cross-entropy, in nats, over the tokens of the clean texts but the first.
@@ -101,6 +101,12 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
     def get_config_dict(self) -> dict[str, Any]:
         """Return what the model card says about this loss."""
         return {"tied": self.tied}
+
+
+def full_width(model: SentenceTransformer) -> int:
+    """Return how many values a sentence's embedding has in training: ``encode`` alone cuts it to ``truncate_dim``."""
+    with model.truncate_embeddings(None):
+        return model.get_embedding_dimension() or 0
 
 
 def _make_decoder(

@@ -27,9 +27,8 @@ def rebuild(loss: TSDAELoss, noisy: Sequence[str], clean: Sequence[str], prompt:
         prompt: What stands before a noisy text.
     """
     tokenizer, device = loss.tokenizer_decoder, loss.encoder.device
-    embedding = loss.encoder.encode(
-        list(noisy), prompt=prompt, convert_to_tensor=True, show_progress_bar=False
-    )  # (batch, width)
+    with loss.encoder.truncate_embeddings(None):  # as in training
+        embedding = loss.encoder.encode(list(noisy), prompt=prompt, convert_to_tensor=True, show_progress_bar=False)
     most = min(loss.encoder.max_seq_length or LONGEST, LONGEST)
     known = tokenizer(list(clean), truncation=True, max_length=most)["input_ids"]
     special = set(tokenizer.all_special_ids)
