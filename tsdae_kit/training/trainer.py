@@ -36,6 +36,7 @@ from tsdae_kit.errors import KitError
 from tsdae_kit.folders import new_folder
 from tsdae_kit.training import checkpoints, processes
 from tsdae_kit.training.batches import ShareOfBatches
+from tsdae_kit.training.layout import write_for_all_versions
 from tsdae_kit.training.selection import Selection
 from tsdae_kit.training.signals import EvaluationStopped, ignore_signals
 
@@ -218,7 +219,9 @@ class ResumableTrainer(SentenceTransformerTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         # No model card for each checkpoint, and no pickle of the arguments, which nothing reads.
-        self.model.save_pretrained(str(output_dir or self.args.output_dir), create_model_card=False)
+        folder = Path(str(output_dir or self.args.output_dir))
+        self.model.save_pretrained(str(folder), create_model_card=False)
+        write_for_all_versions(self.model, folder)
 
     def _load_from_checkpoint(self, checkpoint_path: str) -> None:  # type: ignore[override]  # as the parent's
         super()._load_from_checkpoint(checkpoint_path)
