@@ -35,6 +35,8 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
         encoder: The sentence encoder, the only thing kept after training.
         decoder: What rebuilds the sentence; with ``tied`` it shares the encoder's weights.
         guidance: What else the encoder learns by, once it learns.
+        parts: What the last loss is the sum of, without gradients: ``reconstruction`` and, where they are learned
+            by, ``pairs`` (of the loss beside it), ``contrast`` and ``anchor``, weighted.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
         self.need_retokenization = False
         self.tied = tied
         self.guidance = guidance
+        self.parts: dict[str, Tensor] = {}
         self._beside = [beside] if beside else []  # in a list: its weights are the encoder's
         self.decoder: Any = _make_decoder(transformer, full_width(model), tied, decoder)
 
@@ -86,11 +89,14 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
             embedding = self.encoder(source)["sentence_embedding"]  # (batch, hidden)
             states, wanted = self.decoder(embedding, target["input_ids"], target["attention_mask"])
             beside = [loss(others, None) for loss in self._beside if others]
+            parts = {"pairs": beside[0]} if beside else {}
             if self.guidance and self.training and embedding.requires_grad:  # not where the decoder learns alone
                 beside.append(self.guidance(self.encoder, embedding, target))
+                parts |= self.guidance.parts
         # All look-ups come before the head: see SharedGradient.
         count = mean_over_all(len(wanted), wanted.device)
         value = mean_cross_entropy(states, self.decoder.output, wanted, shared, count)
+        self.parts = {name: part.detach() for name, part in {"reconstruction": value, **parts}.items()}
         return sum(beside, start=value)
 
     def own_parameters(self) -> dict[str, nn.Parameter]:
