@@ -17,7 +17,7 @@ from sentence_transformers.sentence_transformer import modules as library
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from torch import nn
 
-_LIST = "modules.json"
+_LIST, _TOKENIZER = "modules.json", "tokenizer_config.json"
 _OLD_MODULES = "sentence_transformers.models"
 _ENDLESS = 10**9  # tokenizers without a limit have a huge one
 # What a model of texts has; then 3 to 5 need not know the keys
@@ -56,10 +56,21 @@ def write_for_all_versions(encoder: SentenceTransformer, folder: Path) -> None:
         if isinstance(module, Transformer):
             _rewrite(path / module.config_file_name, partial(_transformer_config, limit=encoder.max_seq_length))
             _rewrite(path / "config.json", _rope_config)
-            _rewrite(path / "tokenizer_config.json", partial(_tokenizer_config, tokenizer=encoder.tokenizer))
+            _rewrite(path / _TOKENIZER, partial(_tokenizer_config, tokenizer=encoder.tokenizer))
         else:
             _rewrite(path / getattr(module, "config_file_name", "config.json"), partial(_module_config, kind=kind))
     _rewrite(folder / _LIST, lambda _: listed)
+
+
+def write_tokenizer(tokenizer: Any, folder: Path) -> None:
+    """Write a tokenizer alone.
+
+    Args:
+        tokenizer: The encoder's.
+        folder: Where its files go.
+    """
+    tokenizer.save_pretrained(folder)
+    _rewrite(folder / _TOKENIZER, partial(_tokenizer_config, tokenizer=tokenizer))
 
 
 def _rewrite(path: Path, change: Callable[[Any], Any]) -> None:
