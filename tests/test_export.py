@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import openvino
 import pytest
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling
 from transformers import AutoTokenizer
 
 from tests.tiny import make_sentences
@@ -17,22 +20,25 @@ from tsdae_kit import KitError, export, export_model
 from tsdae_kit.export import main
 
 
+def embed(folder: Path, texts: list[str]) -> Any:
+    """As the README says it: the tokenizer of the folder, and its file."""
+    features = AutoTokenizer.from_pretrained(folder)(texts, padding=True, truncation=True, return_tensors="np")
+    inputs = {name: features[name] for name in ("input_ids", "attention_mask")}
+    if (folder / "model.onnx").exists():
+        return onnxruntime.InferenceSession(folder / "model.onnx").run(None, inputs)[0]
+    # Where the processor has bf16, OpenVINO computes in it unless told otherwise: differences of 1e-4 and more
+    network = openvino.compile_model(folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return network(list(inputs.values()))[0]
+
+
 @pytest.mark.parametrize("kind", ["onnx", "openvino"])
 def test_the_exported_model_computes_the_same_embeddings(tiny_model: Path, kind: str) -> None:
     """In batches of other sizes than those it was made with, also of texts that are cut."""
     folder = export_model(model=str(tiny_model), format=kind, output=Path("exported"))
-    tokenizer = AutoTokenizer.from_pretrained(folder)
     encoder = SentenceTransformer(str(tiny_model), device="cpu")
     sentences = make_sentences(40)
     for texts in (sentences[:1], sentences[:7], ["a rash", " ".join(sentences)]):
-        features = tokenizer(texts, padding=True, truncation=True, return_tensors="np")
-        ids, mask = features["input_ids"], features["attention_mask"]
-        if kind == "onnx":
-            session = onnxruntime.InferenceSession(folder / "model.onnx")
-            (embeddings,) = session.run(None, {"input_ids": ids, "attention_mask": mask})
-        else:
-            embeddings = openvino.compile_model(folder / "model.xml", "CPU")([ids, mask])[0]
-        np.testing.assert_allclose(embeddings, encoder.encode(texts), atol=1e-4)
+        np.testing.assert_allclose(embed(folder, texts), encoder.encode(texts), atol=1e-4)
     others = {path.name for path in folder.iterdir()} - {"tokenizer.json", "tokenizer_config.json"}
     assert others == ({"model.onnx"} if kind == "onnx" else {"model.xml", "model.bin"})
 
@@ -61,3 +67,56 @@ def test_what_cannot_be_exported_is_one_line(
         main(argv)
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+def test_embeddings_are_cut_as_encode_cuts_them(tiny_model: Path, kind: str) -> None:
+    """Behind a projection and a normalisation, which come before the cut, and with texts cut at the model's length."""
+    first = SentenceTransformer(str(tiny_model), device="cpu")[0]
+    modules = [first, Pooling(32, ("cls", "mean")), Dense(64, 24), Normalize()]
+    encoder = SentenceTransformer(modules=modules, truncate_dim=12, device="cpu")
+    encoder.max_seq_length = 9
+    encoder.save_pretrained("model")
+    folder = export_model(model="model", format=kind, output=Path("exported"))  # which compares with encode()
+    texts = ["a rash", " ".join(make_sentences(3))]
+    wanted = encoder.encode(texts)
+    assert wanted.shape == (2, 12)
+    assert not np.allclose(np.linalg.norm(wanted, axis=1), 1)
+    np.testing.assert_allclose(embed(folder, texts), wanted, atol=1e-4)
+
+
+def test_prompts_are_named_and_stand_before_the_texts(tiny_model: Path, messages: Any) -> None:
+    prompts = {"query": "our patient ", "document": ""}
+    encoder = SentenceTransformer(str(tiny_model), prompts=prompts, default_prompt_name="query", device="cpu")
+    encoder.save_pretrained("model")
+    folder = export_model(model="model", output=Path("exported"))
+    assert "not in the file; put them before the texts: query (the default) 'our patient '." in messages()
+    np.testing.assert_allclose(embed(folder, ["our patient a rash"]), encoder.encode(["a rash"]), atol=1e-4)
+
+
+def test_a_prompt_that_is_left_out_of_the_pooling_is_refused(tiny_model: Path) -> None:
+    """From token ids alone nothing can know where the prompt ends; without prompts there is nothing to leave out."""
+    encoder = SentenceTransformer(str(tiny_model), prompts={"query": "our patient "}, device="cpu")
+    encoder.set_pooling_include_prompt(False)
+    encoder.save_pretrained("model")
+    with pytest.raises(KitError, match=r"model leaves its prompts \(query 'our patient '\) out of the pooling.* Use"):
+        export_model(model="model", output=Path("exported"))
+    assert not Path("exported").exists()
+    encoder.prompts["query"] = ""
+    encoder.save_pretrained("model")
+    folder = export_model(model="model", output=Path("exported"))
+    np.testing.assert_allclose(embed(folder, ["a rash"]), encoder.encode(["a rash"]), atol=1e-4)
+
+
+def test_the_comparison_is_with_what_encode_gives(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not with a forward pass of the same inputs, which knows nothing of what encode does before and after it."""
+    encode = SentenceTransformer.encode
+    monkeypatch.setattr(SentenceTransformer, "encode", lambda *args, **given: encode(*args, **given) * 1.1)
+    with pytest.raises(KitError, match=r"differ by .* from those of encode\(\)"):
+        export_model(model=str(tiny_model), output=Path("exported"))
+    assert not Path("exported").exists()
+
+
+def test_the_exported_tokenizer_is_one_that_transformers_4_knows(tiny_model: Path) -> None:
+    folder = export_model(model=str(tiny_model), output=Path("exported"))
+    assert json.loads((folder / "tokenizer_config.json").read_text())["tokenizer_class"] == "PreTrainedTokenizerFast"

@@ -120,3 +120,20 @@ def test_an_evaluator_of_the_users_own_is_kept(load_tiny: Load) -> None:
     )  # fmt: skip
     trainer.train()
     assert any("spearman" in name for entry in trainer.state.log_history for name in entry)
+
+
+def test_of_several_processes_the_first_alone_writes_the_model(
+    load_tiny: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Transformers 5 calls for it in all of them: they would write into the same file at once."""
+    model = load_tiny()
+    trainer = ResumableTrainer(
+        model=model, loss=TSDAELoss(model), args=arguments(max_steps=1),
+        train_dataset=Dataset.from_dict({"noisy": ["a"], "clean": ["a"]}),
+    )  # fmt: skip
+    monkeypatch.setattr("tsdae_kit.training.processes.number", lambda: 1)
+    trainer.save_model("second")
+    assert not Path("second/modules.json").exists()
+    monkeypatch.undo()
+    trainer.save_model("first")
+    assert Path("first/modules.json").is_file()

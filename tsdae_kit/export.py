@@ -27,6 +27,7 @@ TOLERANCE = 1e-4
 _INPUTS = ("input_ids", "attention_mask")
 _PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
 _TEXTS = (["One."], ["Two texts of unlike length.", "Of these, the second one is longer: it holds many words more."])
+_LONG = 512  # tokens; a text that long is compared too, or one behind the model's limit
 
 
 def export_model(**given: Any) -> Path:
@@ -46,30 +47,55 @@ def export_model(**given: Any) -> Path:
         raise KitError(f"{settings.output} is there already. Delete it, or choose another --output.")
     import torch
 
+    from tsdae_kit.training.layout import write_tokenizer
     from tsdae_kit.training.models import load_encoder
 
     with show_messages(), quiet_frameworks():
         encoder = load_encoder(settings.model, torch.device("cpu"), settings.trust_remote_code).float().eval()
+        prompts = _find_prompts(encoder, settings.model)
         with new_folder(settings.output) as folder:
+            write_tokenizer(encoder.tokenizer, folder)
             _write_onnx(encoder, folder / "model.onnx")
             file = folder / "model.onnx" if settings.format == "onnx" else _convert(folder / "model.onnx")
             difference = _compare(encoder, file)
             if not difference < TOLERANCE:
-                raise KitError(f"The exported embeddings differ by {difference:.2g}. Export to the other --format.")
-            encoder.tokenizer.save_pretrained(folder)
+                raise KitError(
+                    f"The exported embeddings differ by {difference:.2g} from those of encode(). Export to the other "
+                    "--format, or use the model with Sentence Transformers."
+                )
         logger.info("%s: from %s to sentence_embedding, which differs from %s by %.1g at most.",
                     settings.output / file.name, " and ".join(_INPUTS), settings.model, difference)  # fmt: skip
+        if prompts:
+            logger.info("The model's prompts are not in the file; put them before the texts: %s.", prompts)
     return settings.output
 
 
-def _embed(encoder: SentenceTransformer, texts: list[str]) -> tuple[tuple[Tensor, ...], Tensor]:
-    """Return the inputs (both of batch, tokens) and the embeddings (batch, dimensions) of texts."""
-    import torch
+def _find_prompts(encoder: SentenceTransformer, name: str) -> str:
+    """Return the model's prompts, as a list for a person.
 
-    features = encoder.tokenizer(texts, padding=True, return_tensors="pt")
-    with torch.no_grad():
-        embeddings: Tensor = encoder({name: features[name] for name in _INPUTS})["sentence_embedding"]
-    return tuple(features[name] for name in _INPUTS), embeddings
+    Raises:
+        KitError: If they are left out of the pooling: which tokens are the prompt's, token ids do not say.
+    """
+    from sentence_transformers.sentence_transformer.modules import Pooling
+
+    prompts = ", ".join(
+        f"{kind}{' (the default)' * (kind == encoder.default_prompt_name)} {text!r}"
+        for kind, text in encoder.prompts.items()
+        if text
+    )
+    modules: list[Any] = list(encoder.children())
+    if prompts and not all(module.include_prompt for module in modules if isinstance(module, Pooling)):
+        raise KitError(
+            f"{name} leaves its prompts ({prompts}) out of the pooling, and a file that gets token ids cannot know "
+            "which are the prompt's. Use the model with Sentence Transformers."
+        )
+    return prompts
+
+
+def _tokenize(tokenizer: Any, texts: list[str]) -> tuple[Tensor, ...]:
+    """Return the inputs of texts, both of (batch, tokens), as a user of the file makes them."""
+    features = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+    return tuple(features[name] for name in _INPUTS)
 
 
 def _write_onnx(encoder: SentenceTransformer, path: Path) -> None:
@@ -77,13 +103,14 @@ def _write_onnx(encoder: SentenceTransformer, path: Path) -> None:
 
     class Whole(torch.nn.Module):
         def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
-            return encoder({"input_ids": input_ids, "attention_mask": attention_mask})["sentence_embedding"]
+            embedding = encoder({"input_ids": input_ids, "attention_mask": attention_mask})["sentence_embedding"]
+            return embedding[:, : encoder.truncate_dim]  # as encode() does it
 
     whole, sizes = Whole().eval(), {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
     whole.add_module("encoder", encoder)
     try:
         program: Any = torch.onnx.export(
-            whole, _embed(encoder, _TEXTS[1])[0], dynamo=True, verbose=False, input_names=_INPUTS,
+            whole, _tokenize(encoder.tokenizer, _TEXTS[1]), dynamo=True, verbose=False, input_names=_INPUTS,
             output_names=["sentence_embedding"], dynamic_shapes=(sizes, sizes),
         )  # fmt: skip
     except torch.onnx.errors.OnnxExporterError as error:
@@ -103,7 +130,16 @@ def _convert(path: Path) -> Path:
 
 
 def _compare(encoder: SentenceTransformer, path: Path) -> float:
-    """Return the largest difference of a value of the exported embeddings from the encoder's."""
+    """Return the largest difference of a value of the exported embeddings from those that ``encode`` gives.
+
+    Args:
+        encoder: The model.
+        path: The file; its folder holds the tokenizer, which the token ids come from.
+    """
+    from transformers import AutoTokenizer
+
+    from tsdae_kit.training.prompts import default_prompt
+
     if path.suffix == ".xml":
         import openvino
 
@@ -116,10 +152,14 @@ def _compare(encoder: SentenceTransformer, path: Path) -> float:
         def run(values: list[Any]) -> Any:
             return session.run(None, dict(zip(_INPUTS, values, strict=True)))
 
+    tokenizer, prompt = AutoTokenizer.from_pretrained(path.parent), default_prompt(encoder)
+    long = " ".join(["word"] * (min(encoder.max_seq_length or _LONG, _LONG) + 1))
     differences = []
-    for texts in _TEXTS:
-        inputs, embeddings = _embed(encoder, texts)
-        differences.append(abs(run([value.numpy() for value in inputs])[0] - embeddings.numpy()).max())
+    for texts in (*_TEXTS, [long, "One."]):
+        inputs = [value.numpy() for value in _tokenize(tokenizer, [prompt + text for text in texts])]
+        embeddings = encoder.encode(texts, show_progress_bar=False)
+        found = run(inputs)[0]
+        differences.append(abs(found - embeddings).max() if found.shape == embeddings.shape else float("inf"))
     return float(max(differences))
 
 

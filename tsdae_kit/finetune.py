@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tsdae_kit.settings import Objective
     from tsdae_kit.text.labelled import LabelledFile, LabelledPairs
     from tsdae_kit.training.outcome import Examples
+    from tsdae_kit.training.prompts import Prompts
 
 logger = logging.getLogger("tsdae_kit")
 WARMUP = 0.1  # the share of the run in which the learning rate rises, the library's advice
@@ -53,6 +54,8 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
     """Stage two: labelled files, each with its own of the library's losses."""
 
     kind = FineTuneSettings
+    _prompts: Prompts
+    _prompts_said = ""
 
     def load_data(self, settings: FineTuneSettings) -> LabelledPairs:
         """Return the files' rows, those that the objective can use."""
@@ -92,8 +95,13 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
         """Return the loss, or one for each file by its name."""
         from torch import nn
 
-        from tsdae_kit.training.objectives import make_objective
+        from tsdae_kit.training.objectives import NEEDS_DISTINCT, make_objective
+        from tsdae_kit.training.prompts import column_prompts
 
+        self._prompts = {
+            name: column_prompts(encoder, _texts(settings, file), _objective(settings, file) == NEEDS_DISTINCT)
+            for name, file in _by_name(data).items()
+        }
         made = {
             name: make_objective(_objective(settings, file), encoder, settings.batch_size, max(2, len(file.classes)))
             for name, file in _by_name(data).items()
@@ -103,13 +111,17 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
     def make_arguments(
         self, settings: FineTuneSettings, encoder: SentenceTransformer, evaluates: bool, steps: int
     ) -> SentenceTransformerTrainingArguments:
-        """Return the arguments: a rate that rises and falls, and no text twice in a batch."""
+        """Return the arguments: a rate that rises and falls, no text twice in a batch, and the model's prompts."""
         from tsdae_kit.training.arguments import training_arguments
         from tsdae_kit.training.batches import labelled_batch_sampler
+        from tsdae_kit.training.prompts import describe_prompts, set_prompts
 
         stage = {"lr_scheduler_type": "linear", "warmup_steps": WARMUP, "batch_sampler": labelled_batch_sampler}
         # How many batches without duplicates there are shows only at the end: the steps decide.
-        return training_arguments(replace(settings, max_steps=steps), encoder.device.type, evaluates, stage)
+        arguments = training_arguments(replace(settings, max_steps=steps), encoder.device.type, evaluates, stage)
+        self._prompts = set_prompts(arguments, self._prompts)
+        self._prompts_said = describe_prompts(self._prompts, encoder)
+        return arguments
 
     def describe(self, settings: FineTuneSettings, data: LabelledPairs, loss: nn.Module) -> dict[str, str]:
         """Return each file's size and objective."""
@@ -123,6 +135,8 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
         if settings.mine_negatives:
             finder = "the base model of stage one" if _find_finder(settings) else "the encoder"
             about["hard negatives"] = f"mined from {settings.mine_negatives.name} by {finder}"
+        if self._prompts_said:
+            about["prompts"] = self._prompts_said
         return about
 
     def introduce(self, settings: FineTuneSettings, data: LabelledPairs, loss: nn.Module, steps: int) -> None:
@@ -134,6 +148,8 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
             logger.info("Labels: %s; the objective is %s.", file.labels, _objective(settings, file))
         if settings.mine_negatives and (finder := _find_finder(settings)):
             logger.info("Hard negatives are those that %s finds, with which stage one began.", finder)
+        if self._prompts_said:
+            logger.info("Prompts: %s.", self._prompts_said)
         logger.info("%s steps of %d rows.", f"{steps:,}", sentences_per_step(settings))
 
     def trainer_parts(
@@ -185,7 +201,10 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
             return load_encoder(str(finder), encoder.device, settings.trust_remote_code)
 
         kept = settings.output / _negatives_name(name)
-        rows = processes.from_first(lambda: mine_negatives(file.rows, data.corpus, load, kept, settings))
+        query, document = list(self._prompts[name].values())[:2]
+        rows = processes.from_first(
+            lambda: mine_negatives(file.rows, data.corpus, load, kept, settings, (query, document))
+        )
         return replace(file, rows=rows, mined=True)
 
 
@@ -200,6 +219,14 @@ def _wants_negatives(settings: FineTuneSettings, file: LabelledFile) -> bool:
     from tsdae_kit.training.objectives import NEEDS_DISTINCT
 
     return file.rows.num_columns == 2 and _objective(settings, file) == NEEDS_DISTINCT
+
+
+def _texts(settings: FineTuneSettings, file: LabelledFile) -> list[str]:
+    """Return the columns of texts, with that of the negatives which are to be mined."""
+    from tsdae_kit.text.roles import LABEL
+
+    mined = ["negative"] if settings.mine_negatives and _wants_negatives(settings, file) else []
+    return [name for name in file.rows.column_names if name != LABEL] + mined
 
 
 def _objective(settings: FineTuneSettings, file: LabelledFile) -> Objective:

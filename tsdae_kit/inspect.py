@@ -63,6 +63,7 @@ def _inspect(settings: InspectSettings) -> list[Inspection]:
     from tsdae_kit.training.models import choose_device, load_encoder
     from tsdae_kit.training.neighbours import find_neighbours
     from tsdae_kit.training.outcome import REBUILT, find_decoder, load_trained
+    from tsdae_kit.training.prompts import text_prompt
     from tsdae_kit.training.runs import FINAL, read_record, recorded_settings
 
     record = read_record(settings.run)
@@ -80,7 +81,7 @@ def _inspect(settings: InspectSettings) -> list[Inspection]:
     texts = list(settings.text) or shown[spread(len(shown), REBUILT)]["clean"]
     noisy = [corpus.noise(text) for text in texts]
     searched = corpus.train[spread(corpus.size, settings.searched)]["clean"]
-    rebuilt = rebuild(loss, noisy, texts)
+    rebuilt = rebuild(loss, noisy, texts, text_prompt(loss.encoder))
     final = settings.run / FINAL
     with quiet_frameworks():
         encoder = load_encoder(str(final), device, trained.trust_remote_code) if final.is_dir() else loss.encoder

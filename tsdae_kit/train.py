@@ -8,7 +8,7 @@ The heavy libraries are imported only when the input has been checked.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -60,6 +60,8 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
 
     kind = TrainSettings
     _words_said = False
+    _beside: Sequence[str] = ()  # columns of the labelled pairs
+    _prompts_said = ""
 
     def load_data(self, settings: TrainSettings) -> PreparedCorpus:
         """Return the prepared pairs."""
@@ -134,6 +136,7 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
 
         _check_mask_token(data.noise, encoder.tokenizer, settings.model)
         beside = make_objective(NEEDS_DISTINCT, encoder, 0, 0) if data.beside else None
+        self._beside = [f"beside_{name}" for name in data.beside.files[0].rows.column_names] if data.beside else []
         contrast, anchor = _guidance_weights(settings)
         base = self.load_base(settings, data, encoder.device) if anchor else None  # the encoder may be a checkpoint's
         guidance = Guidance(contrast, anchor, base) if contrast or anchor else None
@@ -148,10 +151,12 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         """Say what a step of the longest sentences takes; choose the batch size, if it is ``auto``."""
         from tsdae_kit.training.batches import find_longest
         from tsdae_kit.training.memory import free_memory, measure_step
+        from tsdae_kit.training.prompts import text_prompt
 
         rows = data.train[find_longest(data.train, LOOKED_AT)]  # in characters; of these, the longest in tokens
         sizes = [len(ids) for ids in encoder.tokenizer(rows["clean"], truncation=False, verbose=False)["input_ids"]]
-        columns = [rows[name][sizes.index(max(sizes))] for name in ("noisy", "clean")]
+        noisy, clean = (rows[name][sizes.index(max(sizes))] for name in ("noisy", "clean"))
+        columns = [text_prompt(encoder) + noisy, clean]
         if data.beside:
             columns += [max(column.to_pylist(), key=len) for column in data.beside.files[0].rows.columns]
         need = measure_step(loss, encoder, columns, settings.precision, settings.max_length)
@@ -179,16 +184,18 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
     ) -> SentenceTransformerTrainingArguments:
         """Return the arguments: the paper's constant rate, the decoder's own; the prompt the encoder is used with."""
         from tsdae_kit.training.arguments import training_arguments
-
-        prompt = encoder.prompts.get(encoder.default_prompt_name or "")
+        from tsdae_kit.training.prompts import column_prompts, describe_prompts, set_prompts, text_prompt
 
         # A constant rate also makes a run that is extended equal to a longer one.
         defaults = {
             "lr_scheduler_type": "constant",
             "learning_rate_mapping": {r"^decoder\.": settings.decoder_learning_rate},
-            "prompts": {"noisy": prompt} if prompt else None,
         }
-        return training_arguments(settings, encoder.device.type, evaluates, defaults)
+        arguments = training_arguments(settings, encoder.device.type, evaluates, defaults)
+        # What is rebuilt is the sentence alone; what is searched for is searched with, as in stage two.
+        prompts = {"noisy": text_prompt(encoder), "clean": "", **column_prompts(encoder, self._beside, retrieval=True)}
+        self._prompts_said = describe_prompts(set_prompts(arguments, {"": prompts}), encoder)
+        return arguments
 
     def describe(self, settings: TrainSettings, data: PreparedCorpus, loss: nn.Module) -> dict[str, str]:
         """Return the corpus's sizes, its noise, and the decoder."""
@@ -202,6 +209,8 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
         }
         if data.beside:
             about["labelled pairs beside it"] = f"{data.beside.size:,}"
+        if self._prompts_said:
+            about["prompts"] = self._prompts_said
         return about
 
     def introduce(self, settings: TrainSettings, data: PreparedCorpus, loss: nn.Module, steps: int) -> None:
@@ -230,6 +239,8 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
             file = data.beside.files[0]
             logger.info("Beside each sentence, one of %s labelled pairs of %s: %s.", f"{data.beside.size:,}",
                         file.path, file.roles)  # fmt: skip
+        if self._prompts_said:
+            logger.info("Prompts: %s.", self._prompts_said)
 
     def trainer_parts(
         self, settings: TrainSettings, encoder: SentenceTransformer, data: PreparedCorpus

@@ -35,6 +35,7 @@ class Guidance:
             base: The model the run began with, not to be trained elsewhere.
         """
         self.contrast, self.anchor = contrast, anchor
+        self.parts: dict[str, Tensor] = {}  # what the last sum was made of
         self.base = base.eval().requires_grad_(False) if base else None
 
     def __call__(self, encoder: SentenceTransformer, noisy: Tensor, clean: dict[str, Tensor]) -> Tensor:
@@ -50,9 +51,14 @@ class Guidance:
         similar = normalize(noisy.float(), dim=1) @ others.T / TEMPERATURE
         places = torch.arange(first, first + len(noisy), device=noisy.device)
         total = self.contrast * cross_entropy(similar, places, reduction="sum")
+        parts = {"contrast": total.detach()}
         if self.anchor:
-            total = total + self.anchor * (1 - (_embed(encoder, clean) * wanted).sum(dim=1)).sum()
-        return total / mean_over_all(len(noisy), noisy.device)
+            away = self.anchor * (1 - (_embed(encoder, clean) * wanted).sum(dim=1)).sum()
+            parts["anchor"] = away.detach()
+            total = total + away
+        count = mean_over_all(len(noisy), noisy.device)
+        self.parts = {name: part / count for name, part in parts.items() if getattr(self, name)}
+        return total / count
 
 
 def _embed(model: SentenceTransformer, features: dict[str, Tensor]) -> Tensor:

@@ -35,6 +35,8 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
         encoder: The sentence encoder, the only thing kept after training.
         decoder: What rebuilds the sentence; with ``tied`` it shares the encoder's weights.
         guidance: What else the encoder learns by, once it learns.
+        parts: What the last loss is the sum of, without gradients: ``reconstruction`` and, where they are learned
+            by, ``pairs`` (of the loss beside it), ``contrast`` and ``anchor``, weighted.
     """
 
     def __init__(
@@ -69,8 +71,9 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
         self.need_retokenization = False
         self.tied = tied
         self.guidance = guidance
+        self.parts: dict[str, Tensor] = {}
         self._beside = [beside] if beside else []  # in a list: its weights are the encoder's
-        self.decoder: Any = _make_decoder(transformer, model.get_embedding_dimension() or 0, tied, decoder)
+        self.decoder: Any = _make_decoder(transformer, full_width(model), tied, decoder)
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
         """Return the mean cross-entropy, in nats, over the tokens of the clean texts but the first.
@@ -86,11 +89,14 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
             embedding = self.encoder(source)["sentence_embedding"]  # (batch, hidden)
             states, wanted = self.decoder(embedding, target["input_ids"], target["attention_mask"])
             beside = [loss(others, None) for loss in self._beside if others]
+            parts = {"pairs": beside[0]} if beside else {}
             if self.guidance and self.training and embedding.requires_grad:  # not where the decoder learns alone
                 beside.append(self.guidance(self.encoder, embedding, target))
+                parts |= self.guidance.parts
         # All look-ups come before the head: see SharedGradient.
         count = mean_over_all(len(wanted), wanted.device)
         value = mean_cross_entropy(states, self.decoder.output, wanted, shared, count)
+        self.parts = {name: part.detach() for name, part in {"reconstruction": value, **parts}.items()}
         return sum(beside, start=value)
 
     def own_parameters(self) -> dict[str, nn.Parameter]:
@@ -101,6 +107,12 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
     def get_config_dict(self) -> dict[str, Any]:
         """Return what the model card says about this loss."""
         return {"tied": self.tied}
+
+
+def full_width(model: SentenceTransformer) -> int:
+    """Return how many values a sentence's embedding has in training: ``encode`` alone cuts it to ``truncate_dim``."""
+    with model.truncate_embeddings(None):
+        return model.get_embedding_dimension() or 0
 
 
 def _make_decoder(

@@ -13,7 +13,7 @@ LONGEST = 128  # tokens; each costs a whole forward pass
 
 
 @torch.no_grad()
-def rebuild(loss: TSDAELoss, noisy: Sequence[str], clean: Sequence[str]) -> list[str]:
+def rebuild(loss: TSDAELoss, noisy: Sequence[str], clean: Sequence[str], prompt: str = "") -> list[str]:
     """Return the sentences that the decoder rebuilds from the noisy ones' embeddings, the likeliest token each time.
 
     Nothing of the clean sentences is shown to it but what it never has to predict (the first token, with
@@ -24,9 +24,11 @@ def rebuild(loss: TSDAELoss, noisy: Sequence[str], clean: Sequence[str]) -> list
         loss: With its trained decoder, in evaluation mode.
         noisy: Texts.
         clean: As many.
+        prompt: What stands before a noisy text.
     """
     tokenizer, device = loss.tokenizer_decoder, loss.encoder.device
-    embedding = loss.encoder.encode(list(noisy), convert_to_tensor=True, show_progress_bar=False)  # (batch, width)
+    with loss.encoder.truncate_embeddings(None):  # as in training
+        embedding = loss.encoder.encode(list(noisy), prompt=prompt, convert_to_tensor=True, show_progress_bar=False)
     most = min(loss.encoder.max_seq_length or LONGEST, LONGEST)
     known = tokenizer(list(clean), truncation=True, max_length=most)["input_ids"]
     special = set(tokenizer.all_special_ids)

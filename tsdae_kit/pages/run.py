@@ -20,6 +20,7 @@ from tsdae_kit.pages.html import make_list, make_note, make_page, make_section, 
 from tsdae_kit.pages.verdict import PROXY, explain, main_rows
 
 PAGE, OUTCOME = "report.html", "outcome.json"
+_PART = "loss_"
 _RECORD, _METRICS, _SCORES = "run.json", "metrics.jsonl", "scores.json"
 
 
@@ -144,6 +145,7 @@ def draw_curve_charts(runs: Mapping[str, RunFiles], warmup: int | None = None) -
     mark = (warmup, "the encoder learns too") if warmup else None
     charts = [
         _draw(runs, "loss", {"training": "loss", "held-out": "eval_loss"}, mark),
+        _draw(runs, "parts of the loss, weighted", _parts(runs), mark),
         _draw(runs, "score on the evaluation data", {"score": "eval_score"}, mark),
         _draw(runs, "learning rate of the encoder", {"rate": "learning_rate"}, mark),
         _draw(runs, "sentences a second", {"speed": "sentences_per_second"}, None),
@@ -152,6 +154,12 @@ def draw_curve_charts(runs: Mapping[str, RunFiles], warmup: int | None = None) -
         return ""
     note = make_note(f"Dashed: after step {warmup:,} {mark[1]}; before, the decoder alone.") if mark else ""
     return f'<div class="charts">{"".join(charts)}</div>{note}'
+
+
+def _parts(runs: Mapping[str, RunFiles]) -> dict[str, str]:
+    """Return the metrics of the loss's parts by what they are called, of a single run whose loss has several."""
+    names = {name for run in runs.values() for entry in run.entries for name in entry if name.startswith(_PART)}
+    return {name.removeprefix(_PART): name for name in sorted(names)} if len(runs) == 1 < len(names) else {}
 
 
 def _draw(runs: Mapping[str, RunFiles], name: str, metrics: Mapping[str, str], mark: tuple[int, str] | None) -> str:

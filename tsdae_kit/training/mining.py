@@ -37,6 +37,7 @@ def mine_negatives(
     load: Callable[[], SentenceTransformer],
     kept: Path,
     settings: RunSettings,
+    prompts: tuple[str, str] = ("", ""),
 ) -> pa.Table:
     """Return the pairs that have a hard negative, with it as a third column.
 
@@ -46,6 +47,7 @@ def mine_negatives(
         load: Gives the encoder that finds them.
         kept: The file in the run's folder, which is read where it is there already.
         settings: The run's, filled in: precision and batch size hold here too.
+        prompts: What stands before anchors, and before positives and the corpus's sentences.
 
     Raises:
         KitError: If none is found, or the file is gone from a run that has trained on it.
@@ -61,6 +63,7 @@ def mine_negatives(
         mined = mine_hard_negatives(
             Dataset(rows), encoder, corpus=corpus, relative_margin=MARGIN, range_max=DEPTH, num_negatives=1,
             batch_size=settings.batch_size, faiss_batch_size=_AT_ONCE, verbose=False,
+            query_prompt=prompts[0], corpus_prompt=prompts[1],
         )  # fmt: skip
     if not len(mined):
         raise KitError("No hard negatives were found. Leave --mine-negatives out, or name a larger corpus.")

@@ -20,6 +20,7 @@ from sentence_transformers.util import load_file_path
 
 from tsdae_kit.errors import KitError
 from tsdae_kit.folders import new_folder
+from tsdae_kit.training.layout import write_for_all_versions
 from tsdae_kit.training.runs import FINAL, RECORD
 from tsdae_kit.training.vocabulary import check_tokenizer
 
@@ -227,6 +228,7 @@ def write_model(encoder: SentenceTransformer, path: Path, complete: Callable[[Pa
     try:
         with new_folder(path) as folder:
             encoder.save_pretrained(str(folder), create_model_card=complete is not None)
+            write_for_all_versions(encoder, folder)
             if complete:
                 complete(folder)
     except (OSError, SafetensorError) as error:

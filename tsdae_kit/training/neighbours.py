@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import semantic_search
 
+from tsdae_kit.training.prompts import text_prompt
+
 Neighbours = list[tuple[float, str]]
 
 
@@ -23,7 +25,9 @@ def find_neighbours(
     """
     if not texts or not searched:
         return [[] for _ in texts]
-    embeddings = encoder.encode([*texts, *searched], convert_to_tensor=True, show_progress_bar=False)
+    embeddings = encoder.encode(
+        [*texts, *searched], prompt=text_prompt(encoder), convert_to_tensor=True, show_progress_bar=False
+    )
     found = semantic_search(embeddings[: len(texts)], embeddings[len(texts) :], top_k=count + 1)
     return [
         [(hit["score"], other) for hit in hits if (other := searched[int(hit["corpus_id"])]) != text][:count]

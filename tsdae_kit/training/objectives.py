@@ -15,6 +15,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import losses
 from torch import nn
 
+from tsdae_kit.denoising.loss import full_width
 from tsdae_kit.errors import KitError
 from tsdae_kit.settings import Objective
 
@@ -59,8 +60,7 @@ def make_objective(name: Objective, encoder: SentenceTransformer, batch_size: in
     if name == "contrastive":
         return losses.OnlineContrastiveLoss(encoder)
     if name == "softmax":
-        width = encoder.get_embedding_dimension() or 0
-        return losses.SoftmaxLoss(encoder, embedding_dimension=width, num_labels=classes)
+        return losses.SoftmaxLoss(encoder, embedding_dimension=full_width(encoder), num_labels=classes)
     if batch_size >= CACHED_FROM:
         return losses.CachedMultipleNegativesRankingLoss(encoder, mini_batch_size=CACHED_FROM // 2)
     return losses.MultipleNegativesRankingLoss(encoder)

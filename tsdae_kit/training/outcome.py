@@ -143,11 +143,12 @@ def _rebuild(
 ) -> tuple[list[dict[str, str]], int]:
     from tsdae_kit.denoising.rebuild import rebuild
     from tsdae_kit.training.models import choose_device
+    from tsdae_kit.training.prompts import text_prompt
 
     checkpoint = find_decoder(settings.output, record)
     loss = load_trained(settings, checkpoint, choose_device(settings.device))
     noisy, clean = zip(*pairs, strict=True)
-    texts = rebuild(loss, noisy, clean)
+    texts = rebuild(loss, noisy, clean, text_prompt(loss.encoder))
     rows = [{"noisy": n, "clean": c, "rebuilt": r} for n, c, r in zip(noisy, clean, texts, strict=True)]
     return rows, step_of(checkpoint)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from tsdae_kit.console import progress_bar, show_duration
 KINDS = ("loss", "eval_loss", "eval_score")
 
 logger = logging.getLogger("tsdae_kit")
+_PART = "loss_"
+_WIDTH = 120  # of a line in a file
 
 
 class Progress(TrainerCallback):
@@ -99,12 +102,23 @@ class Progress(TrainerCallback):
         place = f"step {state.global_step:>{len(str(state.max_steps))}}/{state.max_steps}"
         if "loss" in logs:
             left = (state.max_steps - state.global_step) * self._seconds / max(self._steps, 1)
+            begin = f"{place}  epoch {state.epoch:.2f}  loss {logs['loss']:.4f}"
+            end = f"  {self.speed:.0f} sentences/s  {show_duration(left)} left"
             logger.info(
-                "%s  epoch %.2f  loss %.4f  %.0f sentences/s  %s left",
-                place, state.epoch, logs["loss"], self.speed, show_duration(left),
-            )  # fmt: skip
+                "%s%s%s",
+                begin,
+                _show_parts(logs, shutil.get_terminal_size((_WIDTH, 24)).columns - len(begin + end)),
+                end,
+            )
         else:
             names = {"eval_loss": "held-out loss {:.4f}", "eval_perplexity": "perplexity {:.4g} a word",
                      "eval_score": "score {:.2f}"}  # fmt: skip
             shown = [form.format(logs[name]) for name, form in names.items() if name in logs]
             logger.info("%s  %s", place, "  ".join(shown))
+
+
+def _show_parts(logs: dict[str, float], room: int) -> str:
+    """Return the parts of a loss, where there are several and the line has room for them."""
+    parts = {name.removeprefix(_PART): value for name, value in logs.items() if name.startswith(_PART)}
+    shown = f" ({', '.join(f'{name} {value:.3g}' for name, value in parts.items())})"
+    return shown if len(parts) > 1 and len(shown) <= room else ""

@@ -325,6 +325,8 @@ def _introduce(
     logger.info("Training %s on %s on %s in %s.", settings.model, sources, encoder.device, settings.precision)
     logger.info("Settings that differ from the defaults: %s.", ", ".join(settings_differences(asked)) or "none")
     more()
+    if cut := encoder.truncate_dim:
+        logger.info("The model's embeddings are cut to %d values where it is used; it is trained on all of them.", cut)
     if settings.base_share:
         logger.info("The final weights are the mean of the trained ones and the base model's, whose share is %g.",
                     settings.base_share)  # fmt: skip

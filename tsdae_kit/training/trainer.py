@@ -36,6 +36,8 @@ from tsdae_kit.errors import KitError
 from tsdae_kit.folders import new_folder
 from tsdae_kit.training import checkpoints, processes
 from tsdae_kit.training.batches import ShareOfBatches
+from tsdae_kit.training.layout import write_for_all_versions
+from tsdae_kit.training.loss_parts import LossParts
 from tsdae_kit.training.selection import Selection
 from tsdae_kit.training.signals import EvaluationStopped, ignore_signals
 
@@ -81,6 +83,7 @@ class ResumableTrainer(SentenceTransformerTrainer):
         self.on_save_error = on_save_error
         self._staging: Path | None = None
         self._order: Any = None  # the training data's batch sampler
+        self._parts = LossParts()
         self.add_callback(_EpochCallback(self))
 
     # The loss is the module that is trained.
@@ -102,11 +105,26 @@ class ResumableTrainer(SentenceTransformerTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Return the loss of a batch, in training through the wrapped loss."""
+        """Return the loss of a batch, in training through the wrapped loss, whose ``parts`` are noted."""
         if model is self.model or not isinstance(self.loss, nn.Module):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         features, labels = self.collect_features(inputs)
-        return model(features, labels)
+        value = model(features, labels)
+        if isinstance(value, dict):  # some of the library's losses, with what the library makes of it
+            self.track_loss_components(value)
+            return torch.stack(list(value.values())).sum()
+        if parts := getattr(self.loss, "parts", None):
+            finite = value.detach().isfinite() if self.args.logging_nan_inf_filter else None
+            batches = self.current_gradient_accumulation_steps
+            self._parts.add(cast("dict[str, Tensor]", parts), batches, finite, self.state.global_step)
+        return value
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log what the library does, and the loss's parts by name."""
+        if "loss" in logs:
+            parts = self._parts.take(self.state.global_step, lambda sums: self.accelerator.reduce(sums, "mean"))
+            logs = {**logs, **parts}
+        super().log(logs, start_time)
 
     def _build_dataloader(self, dataset: Any, batch_size: int, dataset_kind: str) -> Any:
         loader = super()._build_dataloader(dataset, batch_size, dataset_kind)
@@ -218,7 +236,11 @@ class ResumableTrainer(SentenceTransformerTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         # No model card for each checkpoint, and no pickle of the arguments, which nothing reads.
-        self.model.save_pretrained(str(output_dir or self.args.output_dir), create_model_card=False)
+        if processes.number():  # transformers 5 calls this in every process
+            return
+        folder = Path(str(output_dir or self.args.output_dir))
+        self.model.save_pretrained(str(folder), create_model_card=False)
+        write_for_all_versions(self.model, folder)
 
     def _load_from_checkpoint(self, checkpoint_path: str) -> None:  # type: ignore[override]  # as the parent's
         super()._load_from_checkpoint(checkpoint_path)
@@ -280,6 +302,7 @@ class _EpochCallback(TrainerCallback):
     ) -> None:
         # The state read from a checkpoint brings the cadences of the interrupted run; today's settings hold.
         state.compute_steps(args, state.max_steps)
+        self.trainer._parts.begin(state.global_step)
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
