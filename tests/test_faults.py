@@ -21,7 +21,8 @@ from transformers.trainer_pt_utils import safe_globals
 from tests.test_checkpoints import DAMAGES
 from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, finish, last_step, send, start
 from tsdae_kit import KitError, adapt
-from tsdae_kit.errors import RunStopped, run_command
+from tsdae_kit.errors import RunStopped, first_line, only_warned, run_command
+from tsdae_kit.folders import new_file
 from tsdae_kit.training import checkpoints
 from tsdae_kit.training import trainer as trainer_module
 from tsdae_kit.training.checkpoints import find_fault, list_checkpoints, step_of
@@ -293,6 +294,66 @@ def test_a_record_without_a_part_is_one_line_before_any_training(tmp_path: Path,
     with pytest.raises(KitError, match=rf"run\.json is damaged .*{key}") as raised:
         adapt(output=tmp_path, resume=True)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("ending.show_duration", "The closing table could not be shown (ZeroDivisionError). The model is whole."),
+        ("ending.write_run_page", "The report could not be written (ZeroDivisionError). The model is whole."),
+        ("outcome.measure_outcome", "The report could not be written (ZeroDivisionError). The model is whole."),
+        ("neighbours.find_neighbours", "What the model makes of texts after the run cannot be in the report (ZeroDi"),
+        ("card.complete_card", "The model's card does not say how it was adapted (ZeroDivisionError). The model is w"),
+    ],
+)
+def test_what_is_shown_of_a_finished_run_can_fail_without_costing_the_model(
+    place: str, said: str, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By an error that none of these raises itself, and that has no text."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(f"tsdae_kit.training.{place}", fail)
+    final = adapt(**{**given, "max_steps": 2, "decoder_warmup_steps": 1})
+    assert (final / "model.safetensors").is_file()
+    assert f"!!! {said}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "[Errno 28] No space left on device"),
+        (ValueError("\n  It is wrong.  \nIn detail: ..."), "It is wrong"),
+        (MemoryError(), "MemoryError"),
+        (RuntimeError(" \n"), "RuntimeError"),
+        (ValueError("..."), "ValueError"),
+    ],
+)
+def test_every_error_has_a_first_line(error: Exception, line: str) -> None:
+    assert first_line(error) == line
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RunStopped("Stopped."), SystemExit(2)])
+def test_what_ends_a_command_is_no_warning(error: BaseException) -> None:
+    with pytest.raises(type(error)), only_warned("The report could not be written", "The model is whole."):
+        raise error
+
+
+def test_a_file_that_could_not_be_written_leaves_the_old_one_alone(tmp_path: Path) -> None:
+    path = tmp_path / "scores.json"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), new_file(path) as temporary:
+        temporary.write_text("half of the n")
+        raise KeyboardInterrupt
+    assert {entry.name: entry.read_text() for entry in tmp_path.iterdir()} == {"scores.json": "old"}
+
+
+def test_what_a_killed_process_left_of_a_file_is_deleted_by_the_next_run(given: dict[str, Any]) -> None:
+    Path("run").mkdir()
+    Path("run/.metrics.jsonl.partial").write_text("half")
+    adapt(**{**given, "max_steps": 2, "decoder_warmup_steps": 1})
+    assert not list(Path("run").glob(".*"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])

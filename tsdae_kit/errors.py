@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+logger = logging.getLogger("tsdae_kit")
 
 
 class KitError(Exception):
@@ -19,6 +23,27 @@ class RunStopped(BaseException):  # no error: the run waits to be resumed, whate
 
 class NoGain(Exception):  # noqa: N818  # the run is well, its result is not
     """No step of a run beat the base model: one line, exit code 1, where ``--require-gain`` asks for it."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, without its full stop; of an error without text, its type's name."""
+    lines = str(error).strip().splitlines()
+    return (lines and lines[0].strip().rstrip(".")) or type(error).__name__
+
+
+@contextmanager
+def only_warned(fault: str, consolation: str) -> Iterator[None]:
+    """Turn any error in this block (or function, as a decorator) into one warning, with a traceback for level DEBUG.
+
+    Args:
+        fault: What did not go well.
+        consolation: What is whole all the same; a sentence.
+    """
+    try:
+        yield
+    except Exception as error:  # whatever it is, it must not cost the work that is done
+        debug = logger.isEnabledFor(logging.DEBUG)
+        logger.warning("!!! %s (%s). %s", fault, first_line(error), consolation, exc_info=debug)
 
 
 def run_command(prog: str, command: Callable[[], object]) -> None:

@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import quiet_frameworks, show_duration, show_messages
-from tsdae_kit.errors import KitError
+from tsdae_kit.errors import KitError, only_warned
 from tsdae_kit.folders import write_json
 from tsdae_kit.options import make_main, make_settings
 from tsdae_kit.settings import EvaluateSettings
@@ -62,14 +62,15 @@ def _evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     with quiet_frameworks():
         scored = _score_all(settings, groups)
     results = [result for group in groups for task in group for result in compare_models(task, settings.models, scored)]
-    for group in groups:
-        for task in group:
-            logger.info("\n%s", show_task([result for result in results if result.task is task]))
-    if sum(map(len, groups)) > 1:
-        logger.info("\n%s", show_all(results, settings.models))
     rows = make_rows(results, settings.models)
     report = {"settings": asdict(settings), "versions": _versions(), "results": rows}
     write_json(settings.output, report)
+    with only_warned("The tables could not be shown", f"The scores are whole: {settings.output}."):
+        for group in groups:
+            for task in group:
+                logger.info("\n%s", show_task([result for result in results if result.task is task]))
+        if sum(map(len, groups)) > 1:
+            logger.info("\n%s", show_all(results, settings.models))
     seconds = show_duration(time.monotonic() - started)
     logger.info("\nScored in %s; all metrics, differences and versions: %s", seconds, settings.output)
     return report

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import quiet_frameworks, show_messages
-from tsdae_kit.errors import KitError
+from tsdae_kit.errors import KitError, first_line
 from tsdae_kit.folders import new_folder
 from tsdae_kit.options import make_main, make_settings
 from tsdae_kit.settings import ExportSettings
@@ -87,8 +87,9 @@ def _write_onnx(encoder: SentenceTransformer, path: Path) -> None:
             output_names=["sentence_embedding"], dynamic_shapes=(sizes, sizes),
         )  # fmt: skip
     except torch.onnx.errors.OnnxExporterError as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise KitError(f"torch cannot export this model ({reason}). Use it with Sentence Transformers.") from error
+        raise KitError(
+            f"torch cannot export this model ({first_line(error)}). Use it with Sentence Transformers."
+        ) from error
     program.save(path)
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tsdae_kit.errors import KitError
+from tsdae_kit.errors import KitError, first_line
 
 
 @contextmanager
@@ -45,7 +45,10 @@ def remove_partial(folder: Path) -> None:
     """Delete what killed processes left unfinished directly below ``folder``."""
     for suffix in ("partial", "replaced"):
         for leftover in folder.glob(f".*.{suffix}"):
-            shutil.rmtree(leftover, ignore_errors=True)
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -63,7 +66,9 @@ def locked(folder: Path, wait: bool) -> Iterator[bool]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         handle = folder.with_name(f".{folder.name}.lock").open("w")
     except (OSError, ValueError) as error:  # a root folder has no name
-        raise KitError(f"The folder {folder} cannot be written ({error}). Choose another --output.") from error
+        raise KitError(
+            f"The folder {folder} cannot be written ({first_line(error)}). Choose another --output."
+        ) from error
     with handle:
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -86,9 +91,13 @@ def flush(path: Path) -> None:
 def new_file(path: Path) -> Iterator[Path]:
     """Yield where to write a file that becomes ``path`` when the block ends well: whole at every moment."""
     temporary = path.with_name(f".{path.name}.partial")
-    yield temporary
-    flush(temporary)
-    temporary.replace(path)
+    try:
+        yield temporary
+        flush(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -18,7 +18,7 @@ from time import mktime, strptime
 from typing import Any
 
 from tsdae_kit.console import show_messages
-from tsdae_kit.errors import KitError
+from tsdae_kit.errors import KitError, only_warned
 from tsdae_kit.options import make_settings, read_config
 from tsdae_kit.pages.run import read_json, write_run_page
 from tsdae_kit.settings import EvaluateSettings, FineTuneSettings, PrepareSettings, TrainSettings
@@ -59,6 +59,7 @@ def run_plan(path: Path, dry_run: bool = False) -> list[str]:
     return done
 
 
+@only_warned("The report could not be written", "The runs and the scores are whole.")
 def _report(plan: Mapping[str, Mapping[str, Any]]) -> None:
     """Put the scores on the pages of the plan's runs; the last run's is the whole plan's."""
     scores = make_settings(EvaluateSettings, plan["evaluate"]).output

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv, json, parquet, types
 
-from tsdae_kit.errors import KitError
+from tsdae_kit.errors import KitError, first_line
 from tsdae_kit.text.files import content_digest
 
 logger = logging.getLogger("tsdae_kit")
@@ -100,8 +100,7 @@ def _load(path: Path) -> LabelledFile:
     try:
         table = _read(path)
     except (OSError, ValueError) as error:  # Arrow's errors are ValueErrors
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
-        raise KitError(f"{path} cannot be read ({reason}). Mend the file, or take it out.") from error
+        raise KitError(f"{path} cannot be read ({first_line(error)}). Mend the file, or take it out.") from error
     label = next((name for name in _LABEL_COLUMNS if name in table.column_names), None)
     texts = [name for name in table.column_names if name not in (label, *_NO_TEXT) and _is_text(table[name].type)]
     texts.sort(key=lambda name: _ROLES.index(role) if (role := name.partition("_")[0].lower()) in _ROLES else -1)

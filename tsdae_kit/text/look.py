@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdae_kit.errors import only_warned
 from tsdae_kit.text.pairs import read_batches, spread
 from tsdae_kit.text.words import SPLITTERS
 
@@ -57,9 +58,12 @@ def take_look(folder: Path, manifest: dict[str, Any], model: str, max_length: in
     lengths = {"characters": np.array([len(text) for text in clean]), "words": words}
     rows = [("words fewer in the noisy text", f"{1 - left / max(words.sum(), 1):.1%}")]
     if found := _find(model, "tokenizer.json"):
-        tokens, more = _tokenize(found, clean, max_length or _own_limit(model))
-        lengths["tokens"] = tokens
-        rows += more
+        with only_warned(
+            f"The tokenizer of {model} cannot be read", "The data is whole, and nothing is said of tokens."
+        ):
+            tokens, more = _tokenize(found, clean, max_length or _own_limit(model))
+            lengths["tokens"] = tokens
+            rows += more
     else:
         logger.info("No tokenizer of %s is on this machine: nothing is said about tokens. Pass --model FOLDER.", model)
     measured = [

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import regex
 
-from tsdae_kit.errors import KitError
+from tsdae_kit.errors import KitError, first_line
 from tsdae_kit.settings import WordUnit
 
 # The mark of a long vowel (\u30fc, \uff70) belongs to two scripts, and so by Unicode to neither.
@@ -106,5 +106,7 @@ def read_words(path: Path | None, option: str) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise KitError(f"{option} {path} cannot be read ({error}). Give a UTF-8 file, a word a line.") from error
+        raise KitError(
+            f"{option} {path} cannot be read ({first_line(error)}). Give a UTF-8 file, a word a line."
+        ) from error
     return tuple(sorted({line.strip() for line in lines if line.strip()}))

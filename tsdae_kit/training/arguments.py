@@ -11,7 +11,7 @@ import yaml
 from sentence_transformers import SentenceTransformerTrainingArguments
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
-from tsdae_kit.errors import KitError
+from tsdae_kit.errors import KitError, first_line
 from tsdae_kit.options import describe
 from tsdae_kit.settings import RunSettings
 from tsdae_kit.training.batches import LengthGroupedBatchSampler
@@ -68,7 +68,7 @@ def training_arguments(
     try:
         arguments = SentenceTransformerTrainingArguments(**{**defaults, **ours, **extra})
     except (TypeError, ValueError) as error:
-        raise KitError(f"The trainer refuses its arguments: {str(error).splitlines()[0]}. Check --trainer.") from error
+        raise KitError(f"The trainer refuses its arguments: {first_line(error)}. Check --trainer.") from error
     arguments.dataloader_drop_last = False  # the library drops a short batch where there are several processes
     return arguments
 

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import load_file_path
 
-from tsdae_kit.errors import KitError
+from tsdae_kit.errors import KitError, first_line
 from tsdae_kit.folders import new_folder
 
 PACKAGED_MODEL = "all-MiniLM-L6-v2"
@@ -41,7 +41,7 @@ def choose_device(wanted: str | None) -> torch.device:
         there.cpu()  # what comes back from no real device, as "meta", is refused here
         return there.device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition(". ")[0].partition("\n")[0].rstrip(".")
+        reason = first_line(error).partition(". ")[0]
         raise KitError(
             f"The device {wanted!r} cannot be used ({reason}). Leave --device out for the best there is."
         ) from error
@@ -131,7 +131,7 @@ def _load(
                 name, device=str(device), trust_remote_code=trust_remote_code, local_files_only=local_files_only
             )
     except (OSError, ValueError, ImportError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
+        reason = first_line(error)
         if "trust_remote_code" in str(error):
             raise KitError(
                 f"The model {name!r} comes with code of its own. Read it, then pass --trust-remote-code."
@@ -202,4 +202,6 @@ def write_model(encoder: SentenceTransformer, path: Path, complete: Callable[[Pa
             if complete:
                 complete(folder)
     except (OSError, SafetensorError) as error:
-        raise KitError(f"{path} could not be written ({error}). Make room, then --resume writes it.") from error
+        raise KitError(
+            f"{path} could not be written ({first_line(error)}). Make room, then --resume writes it."
+        ) from error

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from tsdae_kit.errors import KitError
-from tsdae_kit.folders import locked, remove_partial, write_json
+from tsdae_kit.errors import KitError, first_line
+from tsdae_kit.folders import locked, new_file, remove_partial, write_json
 from tsdae_kit.options import flag, make_settings
 from tsdae_kit.settings import NO_PAIRS, RunSettings
 from tsdae_kit.training import processes
@@ -31,6 +31,7 @@ RECORD = "run.json"
 FINAL = "final"
 BASE = "base"  # what the run began with
 METRICS = "metrics.jsonl"
+_EVALUATED = {"eval_loss", "eval_score"}  # without held-out pairs there is a score alone
 _TIME = "%Y-%m-%d %H:%M:%S %z"
 _KEYS: dict[str, type | tuple[type, ...]] = {
     "id": str,
@@ -162,7 +163,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
             if not isinstance(record[key], kind):
                 raise TypeError(f"{key} is {record[key]!r}")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise KitError(f"{path} is damaged ({error}). Restore it, or choose another --output.") from error
+        raise KitError(f"{path} is damaged ({first_line(error)}). Restore it, or choose another --output.") from error
     return dict(record)
 
 
@@ -268,10 +269,9 @@ def trim_metrics(path: Path, checkpoint: Path | None) -> set[int]:
                 entry = json.loads(line)
                 if entry["step"] <= step:
                     kept.append(line)
-                    evaluated |= {entry["step"]} if "eval_loss" in entry else set()
-        temporary = path.with_name(f".{path.name}.partial")
-        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        temporary.replace(path)
+                    evaluated |= {entry["step"]} if entry.keys() & _EVALUATED else set()
+        with new_file(path) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
     return evaluated
 
 
