@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import quiet_frameworks, show_duration, show_messages
 from tsdae_kit.errors import KitError, only_warned
-from tsdae_kit.folders import write_json
+from tsdae_kit.folders import digests_of, write_json
 from tsdae_kit.options import make_main, make_settings
 from tsdae_kit.settings import EvaluateSettings
 
@@ -39,8 +39,9 @@ def score_models(**given: Any) -> dict[str, Any]:
             ``models=["all-MiniLM-L6-v2", "runs/tsdae/final"], data=["data/health"]``.
 
     Returns:
-        Settings, versions, and under ``results`` a row for each task, model and metric, with its score (out of 100),
-        the difference from the first model, the 95 % interval of that (in the same points) and the verdict.
+        Settings, versions, digests of models and data that are folders or files, and under ``results`` a row for each
+        task, model and metric, with its score (out of 100), the difference from the first model, the 95 % interval of
+        that (in the same points) and the verdict.
 
     Raises:
         KitError: For models or data that are missing or are not as they should be.
@@ -59,11 +60,12 @@ def _evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     settings.output.absolute().parent.mkdir(parents=True, exist_ok=True)
     import tsdae_kit.training.models  # noqa: F401  # before quiet_frameworks, which touches what is imported
 
+    digests = digests_of([*settings.models, *settings.data])
     with quiet_frameworks():
         scored = _score_all(settings, groups)
     results = [result for group in groups for task in group for result in compare_models(task, settings.models, scored)]
     rows = make_rows(results, settings.models)
-    report = {"settings": asdict(settings), "versions": _versions(), "results": rows}
+    report = {"settings": asdict(settings), "digests": digests, "versions": _versions(), "results": rows}
     write_json(settings.output, report)
     with only_warned("The tables could not be shown", f"The scores are whole: {settings.output}."):
         for group in groups:

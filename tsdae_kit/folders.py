@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tsdae_kit.errors import KitError, first_line
+
+_FOR_PEOPLE = {".md", ".html"}
 
 
 @contextmanager
@@ -98,6 +101,34 @@ def new_file(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def digests_of(names: Iterable[str | Path]) -> dict[str, str]:
+    """Return, of those names that are files or folders, a digest of the content: that of a copy is the same.
+
+    In a folder, the files below it count by name and content; cards, pages and hidden files decide nothing.
+    """
+    return {str(name): _digest(Path(name)) for name in names if Path(name).exists()}
+
+
+def _digest(path: Path) -> str:
+    if not path.is_dir():
+        return sha256_of(path)
+    inside = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())
+    lines = [
+        f"{name} {sha256_of(file)}\n" for name, file in inside
+        if file.suffix not in _FOR_PEOPLE and not any(part.startswith(".") for part in name.split("/"))
+    ]  # fmt: skip
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tsdae_kit.errors import KitError
-from tsdae_kit.folders import new_file
+from tsdae_kit.folders import digests_of, new_file
 from tsdae_kit.pages.charts import Points, draw_curves
 from tsdae_kit.pages.html import make_list, make_note, make_page, make_section, make_table
 from tsdae_kit.pages.verdict import PROXY, explain, main_rows
@@ -71,12 +71,11 @@ def read_run(folder: Path, scores: Path | None = None) -> RunFiles:
 
 
 def _own_scores(folder: Path) -> Path:
-    """Return the run's ``scores.json``, unless it is older than the final model, which it cannot have seen then."""
-    scores, model = folder / _SCORES, folder / "final" / "modules.json"
-    with suppress(OSError):
-        if scores.stat().st_mtime < model.stat().st_mtime:
-            return folder / "none"
-    return scores
+    """Return the run's ``scores.json``, unless its digests say that no model in it was the final one as it is now."""
+    known = read_json(folder / _SCORES).get("digests")
+    if isinstance(known, dict) and any(now not in known.values() for now in digests_of([folder / "final"]).values()):
+        return folder / "none"
+    return folder / _SCORES
 
 
 def read_entries(metrics: Path) -> list[dict[str, Any]]:

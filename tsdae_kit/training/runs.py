@@ -20,9 +20,9 @@ from typing import Any
 from uuid import uuid4
 
 from tsdae_kit.errors import KitError, first_line
-from tsdae_kit.folders import locked, new_file, remove_partial, write_json
+from tsdae_kit.folders import digests_of, locked, new_file, remove_partial, write_json
 from tsdae_kit.options import flag, make_settings
-from tsdae_kit.settings import NO_PAIRS, RunSettings
+from tsdae_kit.settings import NO_PAIRS, SCRATCH, RunSettings
 from tsdae_kit.training import processes
 from tsdae_kit.training.checkpoints import list_checkpoints, step_of
 
@@ -187,6 +187,7 @@ def begin_run(
         "started": time.strftime(_TIME),
         "settings": _recorded(settings),
         "data": fingerprint,
+        "model_digest": None if settings.model == SCRATCH else digests_of([settings.model]).get(settings.model),
         "max_length": max_length,
         "goals": dict(goals),
         "about": dict(about),
