@@ -93,6 +93,40 @@ def test_a_program_with_logging_of_its_own_gets_plain_lines(show: Show) -> None:
     assert terminal.getvalue() == "careful\n"
 
 
+@pytest.mark.parametrize(
+    ("level", "shown"), [(logging.NOTSET, "a\nb\n"), (logging.WARNING, "b\n"), (logging.DEBUG, "a\nb\n")]
+)
+def test_a_program_sets_the_level_of_our_lines(
+    level: int, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "propagate", False)
+    monkeypatch.setattr(logger, "level", level)
+    logger.manager._clear_cache()  # type: ignore[attr-defined]
+    with show_messages(), show_messages():
+        logger.info("a")
+        logger.warning("b")
+    assert capsys.readouterr().out == shown
+    assert (logger.level, logger.handlers) == (level, [])
+
+
+def test_threads_that_show_messages_leave_the_logger_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first to come need not be the last to go: its handler went while the other still spoke."""
+    stream = io.StringIO()
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "propagate", False)
+    monkeypatch.setattr("sys.stdout", stream)
+    first, second = show_messages(), show_messages()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    logger.info("still here")
+    second.__exit__(None, None, None)
+    logger.info("no longer")
+    assert stream.getvalue() == "still here\n"
+    assert (logger.level, logger.handlers) == (logging.NOTSET, [])
+
+
 def run(command: list[str], terminal: bool) -> str:
     """Run a command on a terminal, or with a pipe; return what came out."""
     if not terminal:

@@ -8,8 +8,11 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,7 @@ from tests.test_checkpoints import DAMAGES
 from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, finish, last_step, send, start
 from tsdae_kit import KitError, adapt
 from tsdae_kit.errors import RunStopped, first_line, only_warned, run_command
-from tsdae_kit.folders import new_file
+from tsdae_kit.folders import locked, new_file
 from tsdae_kit.training import checkpoints
 from tsdae_kit.training import trainer as trainer_module
 from tsdae_kit.training.checkpoints import find_fault, list_checkpoints, step_of
@@ -354,6 +357,65 @@ def test_what_a_killed_process_left_of_a_file_is_deleted_by_the_next_run(given: 
     Path("run/.metrics.jsonl.partial").write_text("half")
     adapt(**{**given, "max_steps": 2, "decoder_warmup_steps": 1})
     assert not list(Path("run").glob(".*"))
+
+
+def test_a_second_run_in_a_thread_of_the_same_process_is_refused_and_costs_the_first_nothing(
+    given: dict[str, Any], uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both would draw from the same random numbers; a notebook's cell beside a thread does this."""
+    refused: list[str] = []
+
+    def second() -> None:
+        for output in ("run", "other"):
+            with pytest.raises(KitError) as raised:
+                adapt(**{**given, "output": Path(output).resolve()})
+            refused.append(str(raised.value))
+
+    def in_a_thread() -> None:
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+
+    with monkeypatch.context() as patch:
+        at_step(patch, 6, in_a_thread)
+        adapt(**given)
+    assert "Another run is going on in" in refused[0]
+    assert "Another run trains in a thread of this process" in refused[1]
+    assert_equal_to_the_bit(uninterrupted, Path("run"))
+    adapt(**{**given, "output": Path("other").resolve(), "max_steps": 2, "decoder_warmup_steps": 1})
+
+
+TRY = """
+import sys
+from pathlib import Path
+from tsdae_kit.folders import locked
+with locked(Path("folder"), wait=False) as got:
+    sys.exit(0 if got else 3)
+"""
+
+
+def is_free() -> bool:
+    """Return whether another process gets the lock."""
+    return subprocess.run([sys.executable, "-c", TRY], check=False).returncode == 0
+
+
+def test_the_lock_holds_inside_one_process_and_leaving_a_second_does_not_free_the_first() -> None:
+    """A process that closes a file has lost its locks on it, also those that another thread took."""
+
+    def wait() -> bool:
+        with locked(Path("folder"), wait=True) as got:
+            return got
+
+    with ThreadPoolExecutor() as pool:
+        with locked(Path("folder"), wait=False) as first:
+            assert first
+            with locked(Path("folder"), wait=False) as second:
+                assert not second
+            waiting = pool.submit(wait)
+            assert not is_free()
+            assert not waiting.done()
+        assert waiting.result(10)
+    assert is_free()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])

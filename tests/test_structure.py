@@ -10,13 +10,14 @@ import pytest
 import tsdae_kit
 
 ROOT = Path(tsdae_kit.__file__).parent
-LEAVES = {"errors", "options", "settings", "folders", "console"}
+LEAVES = {"errors", "options", "settings", "folders", "console", "processes"}
 MAY_IMPORT = {
     "errors": set(),
     "options": {"errors"},
     "settings": {"options"},
     "folders": {"errors"},
-    "console": set(),
+    "processes": {"errors"},
+    "console": {"processes"},
     "text": LEAVES | {"text"},
     "denoising": LEAVES | {"denoising"},
     "evaluation": LEAVES | {"evaluation", "text"},

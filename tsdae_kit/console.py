@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tqdm import tqdm
+
+from tsdae_kit import processes
 
 logger = logging.getLogger("tsdae_kit")
 _VERDICT = re.compile(r"(?m)(?<=  | \(|, )(?:better|worse)(?=\)|\.?$)")  # as evaluation/tables.py writes them
@@ -63,28 +66,50 @@ def progress_bar(total: int, done: int) -> Any:
 
 
 @contextmanager
-def show_messages(all_of_them: bool = True) -> Iterator[None]:
-    """Show our messages on standard output, unless the program has set up logging of its own.
+def show_messages() -> Iterator[None]:
+    """Show our messages on standard output, unless the program has set up logging, or a level, of its own.
 
-    Args:
-        all_of_them: False shows nothing but errors, for all processes of a run but the first.
+    Of several processes the first shows them, and the others errors alone. Blocks may lie in each other and in several
+    threads: the first sets up, the last puts back.
     """
-    previous = logger.level
-    handler: logging.Handler | None = None
-    if not logger.hasHandlers():
-        handler = _Screen(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-    if not all_of_them:
-        logger.setLevel(logging.ERROR)
-    elif logger.getEffectiveLevel() > logging.INFO:
-        logger.setLevel(logging.INFO)
+    _shown.enter()
     try:
         yield
     finally:
-        logger.setLevel(previous)
-        if handler:
-            logger.removeHandler(handler)
+        _shown.leave()
+
+
+class _Shown:
+    """The logger's state while messages are shown."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._undo: list[Callable[[], object]] = []
+
+    def enter(self) -> None:
+        others = processes.number() > 0
+        with self._lock:
+            self._inside += 1
+            if self._inside > 1:
+                return
+            if not logger.hasHandlers():
+                handler = _Screen(sys.stdout)
+                handler.setFormatter(logging.Formatter("%(message)s"))
+                logger.addHandler(handler)
+                self._undo.append(partial(logger.removeHandler, handler))
+            if others or (logger.level == logging.NOTSET and logger.getEffectiveLevel() > logging.INFO):
+                self._undo.append(partial(logger.setLevel, logger.level))
+                logger.setLevel(logging.ERROR if others else logging.INFO)
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            while not self._inside and self._undo:
+                self._undo.pop()()
+
+
+_shown = _Shown()
 
 
 class _LogFile(logging.FileHandler):

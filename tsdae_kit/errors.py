@@ -46,23 +46,29 @@ def only_warned(fault: str, consolation: str) -> Iterator[None]:
         logger.warning("!!! %s (%s). %s", fault, first_line(error), consolation, exc_info=debug)
 
 
+def exit_code(error: BaseException) -> int:
+    """Return the code with which a command ends that raises this."""
+    codes = {KitError: 2, NoGain: 1, RunStopped: 75, KeyboardInterrupt: 130}
+    if isinstance(error, SystemExit) and isinstance(error.code, int):
+        return error.code
+    if isinstance(error, OSError) and error.errno is not None:
+        return 2
+    return next((code for kind, code in codes.items() if isinstance(error, kind)), 1)
+
+
 def run_command(prog: str, command: Callable[[], object]) -> None:
     """Run a stage's command; what the user can mend becomes one line on standard error and exit code 2."""
     try:
         command()
-    except KitError as error:
-        fault, code = str(error), 2
-    except NoGain as verdict:
-        fault, code = str(verdict), 1
-    except RunStopped as stop:
-        fault, code = str(stop), 75
-    except KeyboardInterrupt:
-        fault, code = "Interrupted; what was saved before is whole.", 130
+    except (KitError, NoGain, RunStopped) as error:
+        fault, code = str(error), exit_code(error)
+    except KeyboardInterrupt as error:
+        fault, code = "Interrupted; what was saved before is whole.", exit_code(error)
     except OSError as error:
         if error.errno is None:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        fault, code = f"{where}{error.strerror}. Check the place's permissions and free space.", 2
+        fault, code = f"{where}{error.strerror}. Check the place's permissions and free space.", exit_code(error)
     else:
         return
     sys.stderr.write(f"{prog}: {fault}\n")

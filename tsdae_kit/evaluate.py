@@ -19,6 +19,7 @@ from tsdae_kit.console import quiet_frameworks, show_duration, show_messages
 from tsdae_kit.errors import KitError, only_warned
 from tsdae_kit.folders import digests_of, write_json
 from tsdae_kit.options import make_main, make_settings
+from tsdae_kit.processes import once
 from tsdae_kit.settings import EvaluateSettings
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def score_models(**given: Any) -> dict[str, Any]:
     """
     settings = make_settings(EvaluateSettings, given)
     with show_messages():
-        return _evaluate(settings)
+        return once("evaluate", lambda: _evaluate(settings))
 
 
 def _evaluate(settings: EvaluateSettings) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tsdae_kit.console import quiet_frameworks, show_messages
 from tsdae_kit.errors import KitError, first_line
 from tsdae_kit.folders import new_folder
 from tsdae_kit.options import make_main, make_settings
+from tsdae_kit.processes import once
 from tsdae_kit.settings import ExportSettings
 
 if TYPE_CHECKING:
@@ -42,13 +43,18 @@ def export_model(**given: Any) -> Path:
     settings = make_settings(ExportSettings, given)
     if missing := [name for name in _PACKAGES[settings.format] if not find_spec(name)]:
         raise KitError(f"{' and '.join(missing)} missing. Install: pip install 'tsdae_kit[{settings.format}]'.")
+    with show_messages():
+        return once("export", lambda: _export(settings))
+
+
+def _export(settings: ExportSettings) -> Path:
     if settings.output.exists():
         raise KitError(f"{settings.output} is there already. Delete it, or choose another --output.")
     import torch
 
     from tsdae_kit.training.models import load_encoder
 
-    with show_messages(), quiet_frameworks():
+    with quiet_frameworks():
         encoder = load_encoder(settings.model, torch.device("cpu"), settings.trust_remote_code).float().eval()
         with new_folder(settings.output) as folder:
             _write_onnx(encoder, folder / "model.onnx")

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import Any
 
 from tsdae_kit.errors import KitError, first_line
 
+_names: set[str] = set()  # held in this process
+_released = threading.Condition()
+os.register_at_fork(after_in_child=_names.clear)  # a child has its parent's memory, and none of its locks
 _FOR_PEOPLE = {".md", ".html"}
 
 
@@ -58,27 +62,52 @@ def remove_partial(folder: Path) -> None:
 def locked(folder: Path, wait: bool) -> Iterator[bool]:
     """Hold a lock on ``folder``, kept in a file beside it; yield whether it was got (always, with ``wait``).
 
-    A POSIX record lock: it dies with its owner and forked children do not inherit it. (A lock of the
-    package filelock would live on in a DataLoader's workers, which outlive a killed run by seconds.)
+    It holds between the threads of a process too. A POSIX record lock: it dies with its owner and forked children do
+    not inherit it. (A lock of the package filelock would live on in a DataLoader's workers, which outlive a killed run
+    by seconds.)
 
     Raises:
         KitError: If nothing can be written there.
     """
     folder = folder.resolve()
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        handle = folder.with_name(f".{folder.name}.lock").open("w")
-    except (OSError, ValueError) as error:  # a root folder has no name
-        raise KitError(
-            f"The folder {folder} cannot be written ({first_line(error)}). Choose another --output."
-        ) from error
-    with handle:
-        try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except (BlockingIOError, PermissionError):
+    with held(str(folder), wait) as alone:
+        if not alone:
             yield False
             return
-        yield True
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            handle = folder.with_name(f".{folder.name}.lock").open("w")
+        except (OSError, ValueError) as error:  # a root folder has no name
+            raise KitError(
+                f"The folder {folder} cannot be written ({first_line(error)}). Choose another --output."
+            ) from error
+        with handle:
+            try:
+                fcntl.lockf(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except (BlockingIOError, PermissionError):
+                yield False
+                return
+            yield True
+
+
+@contextmanager
+def held(name: str, wait: bool) -> Iterator[bool]:
+    """Hold a name within this process; yield whether it was got (always, with ``wait``).
+
+    A lock on a file holds between processes alone, and a process that closes the file again has lost it.
+    """
+    with _released:
+        if wait:
+            _released.wait_for(lambda: name not in _names)
+        got = name not in _names
+        _names.add(name)
+    try:
+        yield got
+    finally:
+        if got:
+            with _released:
+                _names.discard(name)
+                _released.notify_all()
 
 
 def flush(path: Path) -> None:

@@ -22,6 +22,7 @@ from tsdae_kit.folders import digests_of
 from tsdae_kit.inputs import find_missing
 from tsdae_kit.options import make_settings, read_config
 from tsdae_kit.pages.run import read_json, write_run_page
+from tsdae_kit.processes import once
 from tsdae_kit.settings import SCRATCH, EvaluateSettings, FineTuneSettings, PrepareSettings, TrainSettings
 
 logger = logging.getLogger("tsdae_kit")
@@ -59,7 +60,7 @@ def run_plan(path: Path, dry_run: bool = False) -> list[str]:
                 stage: Callable[..., Any] = getattr(import_module(f"tsdae_kit.{name}"), STAGES[name][1])
                 stage(**given)
         if not dry_run and "evaluate" in plan:
-            _report(plan)
+            once("the report of a plan", lambda: _report(plan))
     return done
 
 

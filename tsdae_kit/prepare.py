@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from tsdae_kit.console import show_messages, table
 from tsdae_kit.errors import KitError, first_line, only_warned
 from tsdae_kit.options import make_main, make_settings
+from tsdae_kit.processes import once
 from tsdae_kit.settings import PrepareSettings
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def prepare_corpus(**given: Any) -> Path:
     """
     settings = make_settings(PrepareSettings, given)
     with show_messages():
-        return _prepare(settings)
+        return once("prepare", lambda: _prepare(settings))
 
 
 def _prepare(settings: PrepareSettings) -> Path:

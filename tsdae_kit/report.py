@@ -15,6 +15,7 @@ from tsdae_kit.folders import new_file
 from tsdae_kit.options import make_main, make_settings
 from tsdae_kit.pages.comparison import draw_comparison, summarise
 from tsdae_kit.pages.run import read_run, write_run_page
+from tsdae_kit.processes import once
 from tsdae_kit.settings import ReportSettings
 
 logger = logging.getLogger("tsdae_kit")
@@ -30,20 +31,23 @@ def write_report(**given: Any) -> Path:
         KitError: If a folder holds no run, or a file no scores.
     """
     settings = make_settings(ReportSettings, given)
-    folders = [Path(name) for name in settings.runs]
     with show_messages():
-        if len(folders) == 1:
-            page = write_run_page(folders[0], settings.scores)
-        else:
-            runs = {str(folder): read_run(folder, settings.scores) for folder in folders}
-            header, *rows = summarise(runs)
-            logger.info("%s", table(rows, header))
-            settings.output.absolute().parent.mkdir(parents=True, exist_ok=True)
-            with new_file(settings.output) as page:
-                page.write_text(draw_comparison(runs), encoding="utf-8")
-            page = settings.output
+        page = once("report", lambda: _write(settings))
         logger.info("Written: %s", page)
     return page
+
+
+def _write(settings: ReportSettings) -> Path:
+    folders = [Path(name) for name in settings.runs]
+    if len(folders) == 1:
+        return write_run_page(folders[0], settings.scores)
+    runs = {str(folder): read_run(folder, settings.scores) for folder in folders}
+    header, *rows = summarise(runs)
+    logger.info("%s", table(rows, header))
+    settings.output.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with new_file(settings.output) as page:
+        page.write_text(draw_comparison(runs), encoding="utf-8")
+    return settings.output
 
 
 main = make_main(

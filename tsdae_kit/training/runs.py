@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from tsdae_kit import processes
 from tsdae_kit.errors import KitError, first_line
-from tsdae_kit.folders import digests_of, locked, new_file, remove_partial, write_json
+from tsdae_kit.folders import digests_of, held, locked, new_file, remove_partial, write_json
 from tsdae_kit.options import flag, make_settings
 from tsdae_kit.settings import NO_PAIRS, SCRATCH, RunSettings
-from tsdae_kit.training import processes
 from tsdae_kit.training.checkpoints import list_checkpoints, step_of
 
 logger = logging.getLogger("tsdae_kit")
@@ -217,14 +217,19 @@ def _recorded(settings: RunSettings) -> dict[str, Any]:
 
 @contextmanager
 def sole_owner(folder: Path) -> Iterator[None]:
-    """Hold the run's folder for this process, and clear what a killed one left unfinished in it.
+    """Hold the run's folder, and this process for the run; clear what a killed one left unfinished in the folder.
 
     Raises:
-        KitError: If another process holds it.
+        KitError: If another run has the folder, or trains in this process.
     """
-    with locked(folder, wait=False) as got:
+    with locked(folder, wait=False) as got, held("training", wait=False) as alone:
         if not got:
-            raise KitError(f"Another process is running in {folder}. Wait for it, or choose another --output.")
+            raise KitError(f"Another run is going on in {folder}. Wait for it, or choose another --output.")
+        if not alone:
+            raise KitError(
+                "Another run trains in a thread of this process, and both would draw from the same random numbers. "
+                "Wait for it, or start this one in a process of its own."
+            )
         remove_partial(folder)
         yield
 

@@ -17,10 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tsdae_kit import processes
 from tsdae_kit.console import log_file, quiet_frameworks, show_messages
 from tsdae_kit.errors import KitError, RunStopped
 from tsdae_kit.settings import RunSettings
-from tsdae_kit.training import processes
 from tsdae_kit.training.ending import conclude, judge, report_run, show_scores, write_best
 from tsdae_kit.training.runs import (
     FINAL,
@@ -57,7 +57,7 @@ def run_stage(stage: TrainingStage[Any, Any], given: Mapping[str, Any]) -> Path:
     from tsdae_kit.training.publish import check_push, push
 
     with ExitStack() as stack:
-        stack.enter_context(show_messages(processes.number() == 0))
+        stack.enter_context(show_messages())
         stack.enter_context(processes.handled_signals(processes.stop_at_once))
         stack.enter_context(processes.joined(on_cpu=given.get("device") == "cpu"))
         run = plan_run(stage.kind, given)

@@ -31,10 +31,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from tsdae_kit import processes
 from tsdae_kit.console import show_bytes
 from tsdae_kit.errors import KitError, first_line
 from tsdae_kit.folders import new_folder
-from tsdae_kit.training import checkpoints, processes
+from tsdae_kit.training import checkpoints
 from tsdae_kit.training.batches import ShareOfBatches
 from tsdae_kit.training.selection import Selection
 from tsdae_kit.training.signals import EvaluationStopped, ignore_signals
