@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -22,10 +22,11 @@ import torch
 from transformers.trainer_pt_utils import safe_globals
 
 from tests.test_checkpoints import DAMAGES
-from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, finish, last_step, send, start
-from tsdae_kit import KitError, adapt
+from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, finish, last_step, make_sentences, send, start
+from tsdae_kit import KitError, adapt, export_model, prepare_corpus, score_models, write_report
 from tsdae_kit.errors import RunStopped, first_line, only_warned, run_command
-from tsdae_kit.folders import locked, new_file
+from tsdae_kit.folders import locked, new_file, write_json
+from tsdae_kit.plan import run_plan
 from tsdae_kit.training import checkpoints
 from tsdae_kit.training import trainer as trainer_module
 from tsdae_kit.training.checkpoints import find_fault, list_checkpoints, step_of
@@ -357,6 +358,46 @@ def test_what_a_killed_process_left_of_a_file_is_deleted_by_the_next_run(given: 
     Path("run/.metrics.jsonl.partial").write_text("half")
     adapt(**{**given, "max_steps": 2, "decoder_warmup_steps": 1})
     assert not list(Path("run").glob(".*"))
+
+
+@pytest.mark.parametrize("command", ["prepare", "evaluate", "report", "report of several", "export", "train", "run"])
+def test_a_place_that_cannot_be_written_is_noticed_before_the_work(
+    command: str, tiny_model: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A place below a file: no permission bits hold for root. What comes first in the work would fail here."""
+    Path("file").touch()
+    place, model = Path("file/folder/out"), str(tiny_model)
+    for work in ("text.files.content_digest", "evaluate._read_all", "training.models.load_encoder", "report.read_run",
+                 "text.pairs.load_pairs"):  # fmt: skip
+        monkeypatch.setattr(f"tsdae_kit.{work}", lambda *_, **__: pytest.fail("the work was begun"))
+    Path("corpus.txt").write_text("A sentence to be read.\n")
+    Path("plan.yaml").write_text(
+        f"prepare: {{files: corpus.txt}}\nevaluate: {{models: {model}, data: ., output: {place}}}"
+    )
+    runs = [uninterrupted, Path("other")]
+    commands: dict[str, Callable[[], object]] = {
+        "prepare": lambda: prepare_corpus(files=["corpus.txt"], output=place),
+        "evaluate": lambda: score_models(models=[model], data=["corpus.txt"], output=place),
+        "report": lambda: write_report(runs=[place]),
+        "report of several": lambda: write_report(runs=runs, output=place),
+        "export": lambda: export_model(model=model, output=place),
+        "train": lambda: adapt(model=model, output=place),
+        "run": lambda: run_plan(Path("plan.yaml")),
+    }
+    with pytest.raises(KitError, match=r"(file/folder/out|file/folder).* cannot be written \(.*Not a directory"):
+        commands[command]()
+    assert sorted(path.name for path in Path().iterdir()) == ["corpus.txt", "file", "plan.yaml"]
+
+
+def test_a_name_that_is_no_utf_8_costs_nothing(given: dict[str, Any], tmp_path: Path) -> None:
+    name = os.fsdecode(b"corpus\xff.txt")
+    Path(name).write_text("\n".join(make_sentences(40)))
+    prepare_corpus(files=[name], output="out")
+    assert json.loads((Path("out") / "manifest.json").read_text())["train"] == 36
+    write_json(Path("a.json"), {"files": [name, "naïve \\u"]})
+    assert json.loads(Path("a.json").read_text(encoding="utf-8")) == {"files": [name, "naïve \\u"]}
+    with pytest.raises(KitError, match="cannot be written"):
+        prepare_corpus(files=[name], output=os.fsdecode(b"out\xff"))
 
 
 def test_a_second_run_in_a_thread_of_the_same_process_is_refused_and_costs_the_first_nothing(

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "settings": {"options"},
     "folders": {"errors"},
     "processes": {"errors"},
-    "console": {"processes"},
+    "console": {"errors", "processes"},
     "text": LEAVES | {"text"},
     "denoising": LEAVES | {"denoising"},
     "evaluation": LEAVES | {"evaluation", "text"},

@@ -22,6 +22,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from tsdae_kit import processes
+from tsdae_kit.errors import discard_output
 
 logger = logging.getLogger("tsdae_kit")
 _VERDICT = re.compile(r"(?m)(?<=  | \(|, )(?:better|worse)(?=\)|\.?$)")  # as evaluation/tables.py writes them
@@ -30,10 +31,13 @@ _YELLOW = "33"
 
 
 class _Screen(logging.StreamHandler[TextIO]):
-    """Standard output, with colours where they are seen; lines stand above a bar, if there is one."""
+    """Standard output, with colours where they are seen; lines stand above a bar, if there is one.
+
+    An output that is closed (a pipe's reader has gone, a terminal hung up) ends no run: ``train.log`` has the lines.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = _encodable(super().format(record), self.stream)
         if not _has_colours(self.stream):
             return text
         if record.levelno >= logging.WARNING:
@@ -43,6 +47,22 @@ class _Screen(logging.StreamHandler[TextIO]):
     def emit(self, record: logging.LogRecord) -> None:
         with tqdm.external_write_mode(self.stream):
             super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        if isinstance(sys.exc_info()[1], (OSError, ValueError)):  # ValueError: Python's own stream was closed
+            discard_output(self.stream)
+        else:
+            super().handleError(record)
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    """Return the text with question marks for what the stream cannot show."""
+    encoding = stream.encoding or "utf-8"
+    try:
+        text.encode(encoding, stream.errors or "strict")
+    except UnicodeEncodeError:
+        return text.encode(encoding, "replace").decode(encoding)
+    return text
 
 
 def _has_colours(stream: TextIO) -> bool:
@@ -120,7 +140,7 @@ class _LogFile(logging.FileHandler):
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """Add our messages, with the time of each, to the end of a file."""
-    handler = _LogFile(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s"))
     logger.addHandler(handler)
     try:

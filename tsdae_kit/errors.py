@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import TextIO
 
 logger = logging.getLogger("tsdae_kit")
 
@@ -46,6 +48,23 @@ def only_warned(fault: str, consolation: str) -> Iterator[None]:
         logger.warning("!!! %s (%s). %s", fault, first_line(error), consolation, exc_info=debug)
 
 
+def discard_output(stream: TextIO) -> None:
+    """Let what is written from now on, and what is in the buffer, go nowhere: nobody reads the other end any more."""
+    with suppress(OSError, ValueError, AttributeError):  # it may be no file at all
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def end_output() -> None:
+    """Flush standard output; where that fails (``... | head``), it is no error."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        discard_output(sys.stdout)
+
+
 def exit_code(error: BaseException) -> int:
     """Return the code with which a command ends that raises this."""
     codes = {KitError: 2, NoGain: 1, RunStopped: 75, KeyboardInterrupt: 130}
@@ -71,5 +90,8 @@ def run_command(prog: str, command: Callable[[], object]) -> None:
         fault, code = f"{where}{error.strerror}. Check the place's permissions and free space.", exit_code(error)
     else:
         return
-    sys.stderr.write(f"{prog}: {fault}\n")
+    finally:
+        end_output()
+    with suppress(OSError):
+        sys.stderr.write(f"{prog}: {fault}\n")
     sys.exit(code)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import quiet_frameworks, show_duration, show_messages
 from tsdae_kit.errors import KitError, only_warned
-from tsdae_kit.folders import digests_of, write_json
+from tsdae_kit.folders import check_place, digests_of, write_json
 from tsdae_kit.options import make_main, make_settings
 from tsdae_kit.processes import once
 from tsdae_kit.settings import EvaluateSettings
@@ -56,6 +56,7 @@ def _evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     from tsdae_kit.evaluation.results import compare_models, make_rows
     from tsdae_kit.evaluation.tables import show_all, show_task
 
+    check_place(settings.output)
     started = time.monotonic()
     groups = _read_all(settings)
     settings.output.absolute().parent.mkdir(parents=True, exist_ok=True)

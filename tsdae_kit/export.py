@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import quiet_frameworks, show_messages
 from tsdae_kit.errors import KitError, first_line
-from tsdae_kit.folders import new_folder
+from tsdae_kit.folders import check_place, new_folder
 from tsdae_kit.options import make_main, make_settings
 from tsdae_kit.processes import once
 from tsdae_kit.settings import ExportSettings
@@ -50,6 +50,7 @@ def export_model(**given: Any) -> Path:
 def _export(settings: ExportSettings) -> Path:
     if settings.output.exists():
         raise KitError(f"{settings.output} is there already. Delete it, or choose another --output.")
+    check_place(settings.output)
     import torch
 
     from tsdae_kit.training.models import load_encoder

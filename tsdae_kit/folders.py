@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -75,6 +76,7 @@ def locked(folder: Path, wait: bool) -> Iterator[bool]:
             yield False
             return
         try:
+            str(folder).encode()  # a name that is no UTF-8 ends in a traceback of pyarrow or safetensors
             folder.parent.mkdir(parents=True, exist_ok=True)
             handle = folder.with_name(f".{folder.name}.lock").open("w")
         except (OSError, ValueError) as error:  # a root folder has no name
@@ -160,7 +162,25 @@ def _digest(path: Path) -> str:
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
+def check_place(path: Path) -> None:
+    """See to it, before the work is done, that a file or folder can be written there; nothing is left behind.
+
+    Raises:
+        KitError: If it cannot.
+    """
+    try:
+        place = next(folder for folder in path.absolute().parents if folder.exists())
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise KitError(
+            f"{path} cannot be written ({error.strerror or first_line(error)}). Choose another --output."
+        ) from error
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file that is whole at every moment."""
     with new_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
+        # A file's name may hold what UTF-8 cannot; the backslashes are JSON's own way to write it.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -18,7 +18,7 @@ from typing import Any
 
 from tsdae_kit.console import show_messages
 from tsdae_kit.errors import KitError, only_warned
-from tsdae_kit.folders import digests_of
+from tsdae_kit.folders import check_place, digests_of
 from tsdae_kit.inputs import find_missing
 from tsdae_kit.options import make_settings, read_config
 from tsdae_kit.pages.run import read_json, write_run_page
@@ -115,6 +115,7 @@ def _link(plan: dict[str, dict[str, Any]]) -> list[str]:
             missing = find_missing(settings, written, models_too=not begun)
             if missing and not (name == "evaluate" and _is_scored(settings)):
                 problems += [f"{name}: {fault}" for fault in missing]
+            check_place(settings.output / _RECORD if name in ("train", "finetune") else settings.output)
         except KitError as error:
             problems.append(f"{name}: {str(error).rstrip('.')}")
         written.append(_output(name, plan) / _FINAL if name in ("train", "finetune") else _output(name, plan))

@@ -183,7 +183,7 @@ def _report(output: Path, manifest: dict[str, Any], settings: PrepareSettings) -
     path = output / REPORT
     if not path.exists() or path.read_text(encoding="utf-8") != page:
         with new_file(path) as temporary:
-            temporary.write_text(page, encoding="utf-8")
+            temporary.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
     logger.info("Written to %s; the same as a page: %s", output, path)
 
 

@@ -104,7 +104,7 @@ def write_run_page(folder: Path, scores: Path | None = None) -> Path:
     """
     page = draw_run(read_run(folder, scores))
     with new_file(folder / PAGE) as path:
-        path.write_text(page, encoding="utf-8")
+        path.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
     return folder / PAGE
 
 

@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 from tsdae_kit import processes
 from tsdae_kit.console import log_file, quiet_frameworks, show_messages
 from tsdae_kit.errors import KitError, RunStopped
+from tsdae_kit.folders import check_place
 from tsdae_kit.settings import RunSettings
 from tsdae_kit.training.ending import conclude, judge, report_run, show_scores, write_best
 from tsdae_kit.training.runs import (
     FINAL,
     METRICS,
+    RECORD,
     Run,
     begin_run,
     check_unchanged,
@@ -63,6 +65,7 @@ def run_stage(stage: TrainingStage[Any, Any], given: Mapping[str, Any]) -> Path:
         run = plan_run(stage.kind, given)
         if repository := run.settings.push_to_hub:
             check_push(repository)
+        processes.from_first(lambda: check_place(run.folder / RECORD))
         processes.from_first(lambda: stack.enter_context(sole_owner(run.folder)))
         final = _run(stage, run, stack)
         if repository:
