@@ -16,7 +16,7 @@ from typing import Any
 from tsdae_kit.errors import KitError
 from tsdae_kit.folders import digests_of, new_file
 from tsdae_kit.pages.charts import Points, draw_curves
-from tsdae_kit.pages.html import make_list, make_note, make_page, make_section, make_table
+from tsdae_kit.pages.elements import make_list, make_note, make_page, make_section, make_table
 from tsdae_kit.pages.verdict import PROXY, explain, main_rows
 
 PAGE, OUTCOME = "report.html", "outcome.json"

@@ -1,6 +1,6 @@
 """Looks into a run: a sentence, its noisy form, what the decoder rebuilds of it, and its neighbours in the corpus.
 
-``python -m tsdae_kit.inspect RUN --text "..."``. Sentences are rebuilt by encoder and decoder of the best step's
+``python -m tsdae_kit inspect RUN --text "..."``. Sentences are rebuilt by encoder and decoder of the best step's
 checkpoint (the final model has no decoder any more); neighbours are the final model's, once there is one.
 """
 
