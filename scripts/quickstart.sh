@@ -8,7 +8,7 @@ started=$SECONDS
 $python -m tsdae_kit.prepare data/health/corpus.txt.gz --output data/prepared --held-out 300
 # A short run for two CPU cores; without --max-steps it is one pass over the text.
 $python -m tsdae_kit.train --data data/prepared --output runs/quickstart --max-steps 100 --save-steps 50 --eval-steps 100 --resume
-$python -m tsdae_kit.inspect runs/quickstart --text "What are the symptoms of high blood pressure?" --nearest 3
+$python -m tsdae_kit inspect runs/quickstart --text "What are the symptoms of high blood pressure?" --nearest 3
 $python -m tsdae_kit.finetune data/health/pairs_train.tsv --model runs/quickstart/final --loss multiple-negatives \
     --mine-negatives data/health/corpus.txt.gz --learning-rate 1e-5 --max-length 64 --max-steps 60 --save-steps 50 \
     --output runs/quickstart-tuned --resume

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
+from tests.tiny import make_sentences
 from tsdae_kit import adapt
 from tsdae_kit.console import log_file, show_messages
 
@@ -91,6 +92,88 @@ def test_a_program_with_logging_of_its_own_gets_plain_lines(show: Show) -> None:
     terminal = Terminal()
     assert not show("careful", logging.WARNING, own=logging.StreamHandler(terminal))
     assert terminal.getvalue() == "careful\n"
+
+
+@pytest.mark.parametrize(
+    ("level", "shown"), [(logging.NOTSET, "a\nb\n"), (logging.WARNING, "b\n"), (logging.DEBUG, "a\nb\n")]
+)
+def test_a_program_sets_the_level_of_our_lines(
+    level: int, shown: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "propagate", False)
+    monkeypatch.setattr(logger, "level", level)
+    logger.manager._clear_cache()  # type: ignore[attr-defined]
+    with show_messages(), show_messages():
+        logger.info("a")
+        logger.warning("b")
+    assert capsys.readouterr().out == shown
+    assert (logger.level, logger.handlers) == (level, [])
+
+
+def test_threads_that_show_messages_leave_the_logger_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first to come need not be the last to go: its handler went while the other still spoke."""
+    stream = io.StringIO()
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "propagate", False)
+    monkeypatch.setattr("sys.stdout", stream)
+    first, second = show_messages(), show_messages()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    logger.info("still here")
+    second.__exit__(None, None, None)
+    logger.info("no longer")
+    assert stream.getvalue() == "still here\n"
+    assert (logger.level, logger.handlers) == (logging.NOTSET, [])
+
+
+def test_a_reader_that_has_gone_is_no_error(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """As in ``... | head``; a run must go on, and its log have the lines."""
+    ours, its = os.pipe()
+    os.close(ours)
+    monkeypatch.setattr(logger, "propagate", False)
+    monkeypatch.setattr(logger, "handlers", [])
+    with os.fdopen(its, "w") as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        with show_messages(), log_file(Path("train.log")):
+            logger.info("one")
+            logger.info("two")
+        monkeypatch.undo()
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["schema"], ["train", "--help"], ["--help"], ["prepare", "corpus.txt", "--output", "out"]]
+)
+def test_a_command_whose_output_nobody_reads_ends_quietly(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_text("\n".join(make_sentences(50)))
+    ours, its = os.pipe()
+    os.close(ours)
+    done = subprocess.run(
+        [sys.executable, "-m", "tsdae_kit", *arguments], cwd=tmp_path, stdout=its, stderr=subprocess.PIPE, text=True
+    )
+    os.close(its)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "prepare" not in arguments or (tmp_path / "out" / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("ascii", "na?ve ?: ?\n"), ("latin-1", "naïve ?: ?\n"), ("utf-8", "naïve 心: ?\n")]
+)
+def test_what_the_terminal_cannot_encode_is_replaced_and_the_log_has_it(
+    encoding: str, shown: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The last is a byte of a file's name that is no UTF-8."""
+    raw = io.BytesIO()
+    monkeypatch.setattr(logger, "propagate", False)
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding=encoding))
+    with show_messages(), log_file(Path("train.log")):
+        logger.info("naïve 心: \udcff")
+    assert raw.getvalue().decode(encoding) == shown
+    assert Path("train.log").read_text(encoding="utf-8").endswith("naïve 心: \\udcff\n")
+    assert capfd.readouterr().err == ""
 
 
 def run(command: list[str], terminal: bool) -> str:

@@ -8,8 +8,11 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,9 +22,11 @@ import torch
 from transformers.trainer_pt_utils import safe_globals
 
 from tests.test_checkpoints import DAMAGES
-from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, finish, last_step, send, start
-from tsdae_kit import KitError, adapt
-from tsdae_kit.errors import RunStopped, run_command
+from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, finish, last_step, make_sentences, send, start
+from tsdae_kit import KitError, adapt, export_model, prepare_corpus, score_models, write_report
+from tsdae_kit.errors import RunStopped, first_line, only_warned, run_command
+from tsdae_kit.folders import locked, new_file, write_json
+from tsdae_kit.plan import run_plan
 from tsdae_kit.training import checkpoints
 from tsdae_kit.training import trainer as trainer_module
 from tsdae_kit.training.checkpoints import find_fault, list_checkpoints, step_of
@@ -293,6 +298,165 @@ def test_a_record_without_a_part_is_one_line_before_any_training(tmp_path: Path,
     with pytest.raises(KitError, match=rf"run\.json is damaged .*{key}") as raised:
         adapt(output=tmp_path, resume=True)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("ending.show_duration", "The closing table could not be shown (ZeroDivisionError). The model is whole."),
+        ("ending.write_run_page", "The report could not be written (ZeroDivisionError). The model is whole."),
+        ("outcome.measure_outcome", "The report could not be written (ZeroDivisionError). The model is whole."),
+        ("neighbours.find_neighbours", "What the model makes of texts after the run cannot be in the report (ZeroDi"),
+        ("card.complete_card", "The model's card does not say how it was adapted (ZeroDivisionError). The model is w"),
+    ],
+)
+def test_what_is_shown_of_a_finished_run_can_fail_without_costing_the_model(
+    place: str, said: str, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By an error that none of these raises itself, and that has no text."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(f"tsdae_kit.training.{place}", fail)
+    final = adapt(**{**given, "max_steps": 2, "decoder_warmup_steps": 1})
+    assert (final / "model.safetensors").is_file()
+    assert f"!!! {said}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "[Errno 28] No space left on device"),
+        (ValueError("\n  It is wrong.  \nIn detail: ..."), "It is wrong"),
+        (MemoryError(), "MemoryError"),
+        (RuntimeError(" \n"), "RuntimeError"),
+        (ValueError("..."), "ValueError"),
+    ],
+)
+def test_every_error_has_a_first_line(error: Exception, line: str) -> None:
+    assert first_line(error) == line
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RunStopped("Stopped."), SystemExit(2)])
+def test_what_ends_a_command_is_no_warning(error: BaseException) -> None:
+    with pytest.raises(type(error)), only_warned("The report could not be written", "The model is whole."):
+        raise error
+
+
+def test_a_file_that_could_not_be_written_leaves_the_old_one_alone(tmp_path: Path) -> None:
+    path = tmp_path / "scores.json"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), new_file(path) as temporary:
+        temporary.write_text("half of the n")
+        raise KeyboardInterrupt
+    assert {entry.name: entry.read_text() for entry in tmp_path.iterdir()} == {"scores.json": "old"}
+
+
+def test_what_a_killed_process_left_of_a_file_is_deleted_by_the_next_run(given: dict[str, Any]) -> None:
+    Path("run").mkdir()
+    Path("run/.metrics.jsonl.partial").write_text("half")
+    adapt(**{**given, "max_steps": 2, "decoder_warmup_steps": 1})
+    assert not list(Path("run").glob(".*"))
+
+
+@pytest.mark.parametrize("command", ["prepare", "evaluate", "report", "report of several", "export", "train", "run"])
+def test_a_place_that_cannot_be_written_is_noticed_before_the_work(
+    command: str, tiny_model: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A place below a file: no permission bits hold for root. What comes first in the work would fail here."""
+    Path("file").touch()
+    place, model = Path("file/folder/out"), str(tiny_model)
+    for work in ("text.files.content_digest", "evaluate._read_all", "training.models.load_encoder", "report.read_run",
+                 "text.pairs.load_pairs"):  # fmt: skip
+        monkeypatch.setattr(f"tsdae_kit.{work}", lambda *_, **__: pytest.fail("the work was begun"))
+    Path("corpus.txt").write_text("A sentence to be read.\n")
+    Path("plan.yaml").write_text(
+        f"prepare: {{files: corpus.txt}}\nevaluate: {{models: {model}, data: ., output: {place}}}"
+    )
+    runs = [uninterrupted, Path("other")]
+    commands: dict[str, Callable[[], object]] = {
+        "prepare": lambda: prepare_corpus(files=["corpus.txt"], output=place),
+        "evaluate": lambda: score_models(models=[model], data=["corpus.txt"], output=place),
+        "report": lambda: write_report(runs=[place]),
+        "report of several": lambda: write_report(runs=runs, output=place),
+        "export": lambda: export_model(model=model, output=place),
+        "train": lambda: adapt(model=model, output=place),
+        "run": lambda: run_plan(Path("plan.yaml")),
+    }
+    with pytest.raises(KitError, match=r"(file/folder/out|file/folder).* cannot be written \(.*Not a directory"):
+        commands[command]()
+    assert sorted(path.name for path in Path().iterdir()) == ["corpus.txt", "file", "plan.yaml"]
+
+
+def test_a_name_that_is_no_utf_8_costs_nothing(given: dict[str, Any], tmp_path: Path) -> None:
+    name = os.fsdecode(b"corpus\xff.txt")
+    Path(name).write_text("\n".join(make_sentences(40)))
+    prepare_corpus(files=[name], output="out")
+    assert json.loads((Path("out") / "manifest.json").read_text())["train"] == 36
+    write_json(Path("a.json"), {"files": [name, "naïve \\u"]})
+    assert json.loads(Path("a.json").read_text(encoding="utf-8")) == {"files": [name, "naïve \\u"]}
+    with pytest.raises(KitError, match="cannot be written"):
+        prepare_corpus(files=[name], output=os.fsdecode(b"out\xff"))
+
+
+def test_a_second_run_in_a_thread_of_the_same_process_is_refused_and_costs_the_first_nothing(
+    given: dict[str, Any], uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both would draw from the same random numbers; a notebook's cell beside a thread does this."""
+    refused: list[str] = []
+
+    def second() -> None:
+        for output in ("run", "other"):
+            with pytest.raises(KitError) as raised:
+                adapt(**{**given, "output": Path(output).resolve()})
+            refused.append(str(raised.value))
+
+    def in_a_thread() -> None:
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+
+    with monkeypatch.context() as patch:
+        at_step(patch, 6, in_a_thread)
+        adapt(**given)
+    assert "Another run is going on in" in refused[0]
+    assert "Another run trains in a thread of this process" in refused[1]
+    assert_equal_to_the_bit(uninterrupted, Path("run"))
+    adapt(**{**given, "output": Path("other").resolve(), "max_steps": 2, "decoder_warmup_steps": 1})
+
+
+TRY = """
+import sys
+from pathlib import Path
+from tsdae_kit.folders import locked
+with locked(Path("folder"), wait=False) as got:
+    sys.exit(0 if got else 3)
+"""
+
+
+def is_free() -> bool:
+    """Return whether another process gets the lock."""
+    return subprocess.run([sys.executable, "-c", TRY], check=False).returncode == 0
+
+
+def test_the_lock_holds_inside_one_process_and_leaving_a_second_does_not_free_the_first() -> None:
+    """A process that closes a file has lost its locks on it, also those that another thread took."""
+
+    def wait() -> bool:
+        with locked(Path("folder"), wait=True) as got:
+            return got
+
+    with ThreadPoolExecutor() as pool:
+        with locked(Path("folder"), wait=False) as first:
+            assert first
+            with locked(Path("folder"), wait=False) as second:
+                assert not second
+            waiting = pool.submit(wait)
+            assert not is_free()
+            assert not waiting.done()
+        assert waiting.result(10)
+    assert is_free()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])

@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 from tests.tiny import SHORT, make_sentences
 from tsdae_kit import KitError, TSDAELoss, adapt, inspect_run, load_pairs
 from tsdae_kit.denoising.rebuild import rebuild
-from tsdae_kit.inspect import Inspection
+from tsdae_kit.inspection import Inspection
 from tsdae_kit.settings import DecoderKind
 
 

@@ -188,6 +188,11 @@ def contents(folder: str) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
 
 
+def data(folder: str) -> dict[str, bytes]:
+    """Return the contents without the report, which comes after the data have their name."""
+    return {name: content for name, content in contents(folder).items() if "report.html" not in name}
+
+
 def test_killed_at_any_moment_it_leaves_nothing_and_run_again_it_completes() -> None:
     source = many_lines()
     began = time.monotonic()
@@ -202,7 +207,7 @@ def test_killed_at_any_moment_it_leaves_nothing_and_run_again_it_completes() -> 
         process.communicate()  # until all its workers, who hold its output, have gone too
         assert not any(Path(f"/proc/{child}/exe").exists() for child in children)
         if Path("out").exists():
-            assert contents("out") == contents("whole")
+            assert data("out") == data("whole")
             shutil.rmtree("out")
             finished += 1
     assert finished < 4
@@ -368,3 +373,33 @@ def test_rows_are_read_without_the_library_as_it_reads_them() -> None:
     for split in ("train", "held_out"):
         rows = [row for batch in read_batches(Path("out"), split) for row in batch.to_pylist()]
         assert rows == list(load_from_disk("out")[split])
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("no\nroom"), ZeroDivisionError(), KeyError("lengths")])
+def test_a_report_that_fails_costs_no_data(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise fault
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tsdae_kit.pages.prepared.make_prepared_page", fail)
+        prepare_corpus(files=[write("c.txt", make_sentences(50))], output="out")
+    assert load_pairs(Path("out")).size == 45
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    reason = {RuntimeError: "no", ZeroDivisionError: "ZeroDivisionError", KeyError: "'lengths'"}[type(fault)]
+    assert line == f"!!! The report could not be written ({reason}). The data is whole."
+    prepare_corpus(files=["c.txt"], output="out")
+    assert Path("out/report.html").is_file()
+
+
+def test_an_unreadable_tokenizer_costs_no_data_and_the_report_its_tokens_alone(
+    tiny_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(tiny_model, "model")
+    (file,) = Path("model").rglob("tokenizer.json")
+    file.write_text('{"version": "9.0"}')
+    prepare_corpus(files=[write("c.txt", make_sentences(50))], output="out", model="model")
+    assert load_pairs(Path("out")).size == 45
+    assert "!!! The tokenizer of model cannot be read (" in caplog.text
+    assert "words at" in Path("out/report.html").read_text()

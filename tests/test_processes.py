@@ -9,6 +9,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,10 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
+from tests.test_plan import FINISHED, write_plan
 from tests.tiny import SHORT, _run, assert_equal_to_the_bit, last_step, make_sentences, weights
-from tsdae_kit import train
+from tsdae_kit import KitError, processes, train
+from tsdae_kit.__main__ import main
 from tsdae_kit.denoising.guidance import Guidance
 from tsdae_kit.training import session
 from tsdae_kit.training.batches import ShareOfBatches
@@ -66,8 +70,24 @@ def free_port() -> int:
 def start_two(given: dict[str, Any], digests: Path) -> list[Any]:
     digests.mkdir(exist_ok=True)
     port = free_port()
-    processes = multiprocessing.get_context("forkserver")
-    both = [processes.Process(target=rank, args=(given, number, port, digests)) for number in (0, 1)]
+    forkserver = multiprocessing.get_context("forkserver")
+    both = [forkserver.Process(target=rank, args=(given, number, port, digests)) for number in (0, 1)]
+    for process in both:
+        process.start()
+    return both
+
+
+def command(argv: list[str], number: int, port: int, shown: Path) -> None:
+    """Run a command as one process of two."""
+    os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2",
+                      MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))  # fmt: skip
+    os.dup2(os.open(shown, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    main(argv)
+
+
+def start_commands(first: list[str], second: list[str], shown: Path) -> list[Any]:
+    port, forkserver = free_port(), multiprocessing.get_context("forkserver")
+    both = [forkserver.Process(target=command, args=(argv, i, port, shown)) for i, argv in enumerate((first, second))]
     for process in both:
         process.start()
     return both
@@ -141,9 +161,9 @@ def contrast_of_a_share(still: Path, number: int | None, port: int, into: Path) 
 
 def test_the_contrast_of_two_processes_has_the_gradients_of_one_with_all_rows(still: Path, tmp_path: Path) -> None:
     """Of five rows, three are in one process and two in the other; the wrapper takes the mean."""
-    processes, port = multiprocessing.get_context("forkserver"), free_port()
+    forkserver, port = multiprocessing.get_context("forkserver"), free_port()
     files = [tmp_path / str(number) for number in (0, 1)]
-    both = [processes.Process(target=contrast_of_a_share, args=(still, i, port, file)) for i, file in enumerate(files)]
+    both = [forkserver.Process(target=contrast_of_a_share, args=(still, i, port, file)) for i, file in enumerate(files)]
     for process in both:
         process.start()
     contrast_of_a_share(still, None, port, tmp_path / "one")
@@ -192,3 +212,69 @@ def test_shares_of_a_batch_are_all_of_it_and_none_is_empty() -> None:
 
     shares = [list(ShareOfBatches(Batches(), number, 3)) for number in range(3)]
     assert shares == [[[5, 0], [6], [9]], [[3, 2], [7], [9]], [[1, 4], [8], [9]]]
+
+
+LAUNCHED = """
+import os
+from pathlib import Path
+from tsdae_kit.plan import run_plan
+Path(os.environ["RANK"]).write_text(str(run_plan(Path("plan.yaml")) + run_plan(Path("plan.yaml"), dry_run=True)))
+"""
+
+
+def test_all_stages_of_a_plan_run_in_the_processes_of_one_launch(tiny_model: Path) -> None:
+    """The second stage met the destroyed group of the first; what one process can do, one process does."""
+    plan = write_plan(tiny_model)
+    run = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    Path("launched.py").write_text(LAUNCHED)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run([*launcher, "launched.py"], env=run, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    todo = ["prepare: to do", "train: to do", "finetune: to do", "evaluate: to do"]
+    assert Path("0").read_text() == Path("1").read_text() == str(todo + FINISHED)
+    assert done.stdout.count("texts read") == done.stdout.count("Scored in") == 1
+    assert json.loads(Path("two/run.json").read_text())["processes"] == 2
+    assert plan.exists()
+
+
+def test_a_command_that_one_process_refuses_ends_all_with_its_code_and_one_line(tmp_path: Path) -> None:
+    argv, shown = ["prepare", "nowhere.txt", "--output", str(tmp_path / "out")], tmp_path / "shown"
+    assert codes(start_commands(argv, argv, shown)) == [2, 2]
+    assert shown.read_text() == "python -m tsdae_kit.prepare: There is no file nowhere.txt. Name files of texts.\n"
+
+
+def test_processes_that_do_different_work_are_refused_and_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    both = start_commands(["prepare", "a.txt"], ["report", "run"], tmp_path / "shown")
+    assert codes(both) == [2, 2]
+    assert (tmp_path / "shown").read_text().count("do different work (prepare and report)") == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"RANK": None, "MASTER_ADDR": None}, "WORLD_SIZE is 2, and no launcher has set RANK, MASTER_ADDR"),
+        ({"WORLD_SIZE": "many"}, "WORLD_SIZE is 'many', which is no number of a launcher"),
+        ({"WORLD_SIZE": "-2"}, "WORLD_SIZE is '-2'"),
+        ({"LOCAL_WORLD_SIZE": "0"}, "LOCAL_WORLD_SIZE is '0'"),
+        ({"RANK": "2"}, "RANK is 2, and WORLD_SIZE is 2"),
+    ],
+)
+def test_a_schedulers_environment_without_a_launcher_is_one_line(
+    changes: dict[str, str | None], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waited for ever for the others, or ended in a KeyError."""
+    whole = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+    for name, value in (whole | changes).items():
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(KitError, match=message) as raised:
+        train.adapt()
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("size", ["", "1"])
+def test_one_process_needs_no_launcher(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", size)
+    monkeypatch.delenv("RANK", raising=False)
+    assert (processes.number(), processes.count()) == (0, 1)

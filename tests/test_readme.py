@@ -145,6 +145,9 @@ def test_every_script_that_is_named_exists(name: str) -> None:
 def test_the_plan_is_valid() -> None:
     (plan,) = blocks("yaml", README)
     Path("plan.yaml").write_text(plan)
+    for name in ("corpus.txt", "pairs.jsonl", "my/evaluation/pairs_test.tsv"):  # a plan looks for them
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
     assert [line.partition(":")[0] for line in run_plan(Path("plan.yaml"), dry_run=True)] == list(PLANNED)
 
 

@@ -177,7 +177,12 @@ def test_a_model_beside_which_there_is_none_is_no_reference() -> None:
 def test_scores_of_an_earlier_model_do_not_make_the_verdict(run: Path, tiny_model: Path) -> None:
     score_models(models=[tiny_model, run / "final"], data=["field"], split="dev", device="cpu",
                  output=run / "scores.json")  # fmt: skip
-    os.utime(run / "scores.json", (1, 1))
+    os.utime(run / "scores.json", (1, 1))  # a clock says nothing
+    write_report(runs=[run])
+    assert read_page(run).text.count("reference\n") == 2
+    scores = json.loads((run / "scores.json").read_text())
+    scores["digests"][str(run / "final")] = "of another model"
+    (run / "scores.json").write_text(json.dumps(scores))
     write_report(runs=[run])
     assert read_page(run).text.count("reference\n") == 1
 

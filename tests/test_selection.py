@@ -56,7 +56,9 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
 
 def scores_of(run: Path) -> dict[int, float]:
     entries = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-    return {entry["step"]: entry["eval_score"] for entry in entries if "eval_score" in entry}
+    scores = [(entry["step"], entry["eval_score"]) for entry in entries if "eval_score" in entry]
+    assert len(dict(scores)) == len(scores)  # each evaluation once, also of a run that was interrupted
+    return dict(scores)
 
 
 def same_weights(first: Path, second: Path, base: Path | None = None) -> bool:

@@ -134,7 +134,7 @@ def test_a_yaml_file_without_settings_is_one_line(content: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("command", ["prepare", "train", "finetune", "evaluate", "report", "inspect"])
+@pytest.mark.parametrize("command", ["prepare", "train", "finetune", "evaluate", "report", "inspection"])
 def test_help_answers_before_anything_heavy_is_imported(command: str) -> None:
     """``import sentence_transformers`` takes several seconds."""
     code = (

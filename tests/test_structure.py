@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,13 +13,14 @@ import pytest
 import tsdae_kit
 
 ROOT = Path(tsdae_kit.__file__).parent
-LEAVES = {"errors", "options", "settings", "folders", "console"}
+LEAVES = {"errors", "options", "settings", "folders", "console", "processes"}
 MAY_IMPORT = {
     "errors": set(),
     "options": {"errors"},
     "settings": {"options"},
     "folders": {"errors"},
-    "console": set(),
+    "processes": {"errors"},
+    "console": {"errors", "processes"},
     "text": LEAVES | {"text"},
     "denoising": LEAVES | {"denoising"},
     "evaluation": LEAVES | {"evaluation", "text"},
@@ -28,8 +32,9 @@ MAY_IMPORT = {
     "export": LEAVES | {"training"},
     "evaluate": LEAVES | {"evaluation", "training"},
     "report": LEAVES | {"pages"},
-    "inspect": LEAVES | {"text", "denoising", "training"},
-    "plan": LEAVES | {"pages"},
+    "inspection": LEAVES | {"text", "denoising", "training"},
+    "inputs": LEAVES | {"text", "evaluation"},
+    "plan": LEAVES | {"pages", "inputs"},
     "schema": LEAVES | {"plan"},
     "__main__": LEAVES | {"plan", "schema"},
     "__init__": None,
@@ -44,3 +49,35 @@ def test_imports_follow_the_plan(path: Path) -> None:
     modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
     used = {module.split(".")[1] for module in modules if module.startswith("tsdae_kit.")}
     assert allowed is None or used <= allowed
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_module_hides_one_of_the_standard_library(path: Path) -> None:
+    """An editor runs a file with its folder first in Python's path: our inspect.py was then Python's own."""
+    assert path.stem not in sys.stdlib_module_names
+
+
+EACH_AS_A_SCRIPT = """
+import sys
+sys.path[0] = sys.argv[1].rpartition("/")[0]
+import runpy
+from pathlib import Path
+for path in map(Path, sys.argv[1:]):
+    sys.path[0] = str(path.parent)
+    sys.argv = [str(path), "--help"]
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    except SystemExit as ended:
+        if ended.code:
+            raise
+"""
+
+
+def test_each_file_can_be_run_as_a_script() -> None:
+    """In one process, which imports torch once; each with its own folder first in the path."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT.parent)}
+    files = sorted(map(str, ROOT.rglob("*.py")), key=lambda name: (name.count("/"), name))
+    command = [sys.executable, "-c", EACH_AS_A_SCRIPT, *files]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "usage: python -m tsdae_kit inspect" in done.stdout

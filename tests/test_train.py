@@ -223,7 +223,7 @@ def test_two_processes_can_not_run_in_one_folder_and_the_lock_dies_with_its_owne
         assert owner.stdout is not None
         got, child = owner.stdout.readline().split()
         assert got == "True"
-        with pytest.raises(KitError, match="Another process is running in run"):
+        with pytest.raises(KitError, match="Another run is going on in run"):
             train(tiny_model, tiny_data)
         owner.kill()
         owner.wait()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tsdae_kit.evaluate import score_models
     from tsdae_kit.export import export_model
     from tsdae_kit.finetune import fine_tune
-    from tsdae_kit.inspect import Inspection, inspect_run
+    from tsdae_kit.inspection import Inspection, inspect_run
     from tsdae_kit.prepare import prepare_corpus
     from tsdae_kit.report import write_report
     from tsdae_kit.text.noise import Noise, NoiseTransform
@@ -36,7 +36,7 @@ _HOMES = {
     "BaseShare": "training.averaging",
     "DecoderWarmup": "training.warmup",
     "Guidance": "denoising.guidance",
-    "Inspection": "inspect",
+    "Inspection": "inspection",
     "KitError": "errors",
     "LengthGroupedBatchSampler": "training.batches",
     "Noise": "text.noise",
@@ -47,7 +47,7 @@ _HOMES = {
     "adapt": "train",
     "export_model": "export",
     "fine_tune": "finetune",
-    "inspect_run": "inspect",
+    "inspect_run": "inspection",
     "load_pairs": "text.pairs",
     "prepare_corpus": "prepare",
     "probe_signal": "denoising.probe",

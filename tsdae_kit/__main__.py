@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from tsdae_kit.errors import run_command
+from tsdae_kit.errors import discard_output, end_output, run_command
 from tsdae_kit.options import HasProblems, add_flags
 from tsdae_kit.settings import (
     EvaluateSettings,
@@ -21,7 +21,7 @@ from tsdae_kit.settings import (
     TrainSettings,
 )
 
-STAGES: dict[str, tuple[str, type[HasProblems]]] = {  # each a module of this name
+STAGES: dict[str, tuple[str, type[HasProblems]]] = {  # each a module of this name, or in _MODULES
     "prepare": ("turn texts into noisy/clean pairs", PrepareSettings),
     "train": ("adapt an encoder to them (TSDAE)", TrainSettings),
     "finetune": ("fine-tune it on labelled pairs", FineTuneSettings),
@@ -30,13 +30,23 @@ STAGES: dict[str, tuple[str, type[HasProblems]]] = {  # each a module of this na
     "inspect": ("see what a run makes of a sentence", InspectSettings),
     "export": ("write an encoder as ONNX or OpenVINO", ExportSettings),
 }
+_MODULES = {"inspect": "inspection"}  # no module may have the name of one of the standard library
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a subcommand; a stage parses its own arguments."""
+    try:
+        _run(argv)
+    except BrokenPipeError:  # of what is printed here: the other end was closed, as by head
+        discard_output(sys.stdout)
+    finally:
+        end_output()
+
+
+def _run(argv: Sequence[str] | None) -> None:
     given = list(sys.argv[1:] if argv is None else argv)
     if given[:1] and given[0] in STAGES:
-        import_module(f"tsdae_kit.{given[0]}").main(given[1:])
+        import_module(f"tsdae_kit.{_MODULES.get(given[0], given[0])}").main(given[1:])
         return
     parser, paths = _make_parser()
     options = parser.parse_args(given)

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +21,9 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from tsdae_kit import processes
+from tsdae_kit.errors import discard_output
+
 logger = logging.getLogger("tsdae_kit")
 _VERDICT = re.compile(r"(?m)(?<=  | \(|, )(?:better|worse)(?=\)|\.?$)")  # as evaluation/tables.py writes them
 _COLOURS = {"better": "32", "worse": "31"}  # green, red
@@ -27,10 +31,13 @@ _YELLOW = "33"
 
 
 class _Screen(logging.StreamHandler[TextIO]):
-    """Standard output, with colours where they are seen; lines stand above a bar, if there is one."""
+    """Standard output, with colours where they are seen; lines stand above a bar, if there is one.
+
+    An output that is closed (a pipe's reader has gone, a terminal hung up) ends no run: ``train.log`` has the lines.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = _encodable(super().format(record), self.stream)
         if not _has_colours(self.stream):
             return text
         if record.levelno >= logging.WARNING:
@@ -40,6 +47,22 @@ class _Screen(logging.StreamHandler[TextIO]):
     def emit(self, record: logging.LogRecord) -> None:
         with tqdm.external_write_mode(self.stream):
             super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        if isinstance(sys.exc_info()[1], (OSError, ValueError)):  # ValueError: Python's own stream was closed
+            discard_output(self.stream)
+        else:
+            super().handleError(record)
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    """Return the text with question marks for what the stream cannot show."""
+    encoding = stream.encoding or "utf-8"
+    try:
+        text.encode(encoding, stream.errors or "strict")
+    except UnicodeEncodeError:
+        return text.encode(encoding, "replace").decode(encoding)
+    return text
 
 
 def _has_colours(stream: TextIO) -> bool:
@@ -63,28 +86,50 @@ def progress_bar(total: int, done: int) -> Any:
 
 
 @contextmanager
-def show_messages(all_of_them: bool = True) -> Iterator[None]:
-    """Show our messages on standard output, unless the program has set up logging of its own.
+def show_messages() -> Iterator[None]:
+    """Show our messages on standard output, unless the program has set up logging, or a level, of its own.
 
-    Args:
-        all_of_them: False shows nothing but errors, for all processes of a run but the first.
+    Of several processes the first shows them, and the others errors alone. Blocks may lie in each other and in several
+    threads: the first sets up, the last puts back.
     """
-    previous = logger.level
-    handler: logging.Handler | None = None
-    if not logger.hasHandlers():
-        handler = _Screen(sys.stdout)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-    if not all_of_them:
-        logger.setLevel(logging.ERROR)
-    elif logger.getEffectiveLevel() > logging.INFO:
-        logger.setLevel(logging.INFO)
+    _shown.enter()
     try:
         yield
     finally:
-        logger.setLevel(previous)
-        if handler:
-            logger.removeHandler(handler)
+        _shown.leave()
+
+
+class _Shown:
+    """The logger's state while messages are shown."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._undo: list[Callable[[], object]] = []
+
+    def enter(self) -> None:
+        others = processes.number() > 0
+        with self._lock:
+            self._inside += 1
+            if self._inside > 1:
+                return
+            if not logger.hasHandlers():
+                handler = _Screen(sys.stdout)
+                handler.setFormatter(logging.Formatter("%(message)s"))
+                logger.addHandler(handler)
+                self._undo.append(partial(logger.removeHandler, handler))
+            if others or (logger.level == logging.NOTSET and logger.getEffectiveLevel() > logging.INFO):
+                self._undo.append(partial(logger.setLevel, logger.level))
+                logger.setLevel(logging.ERROR if others else logging.INFO)
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            while not self._inside and self._undo:
+                self._undo.pop()()
+
+
+_shown = _Shown()
 
 
 class _LogFile(logging.FileHandler):
@@ -95,7 +140,7 @@ class _LogFile(logging.FileHandler):
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """Add our messages, with the time of each, to the end of a file."""
-    handler = _LogFile(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s"))
     logger.addHandler(handler)
     try:

@@ -16,9 +16,10 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import quiet_frameworks, show_duration, show_messages
-from tsdae_kit.errors import KitError
-from tsdae_kit.folders import check_own_file, write_json
+from tsdae_kit.errors import KitError, only_warned
+from tsdae_kit.folders import check_own_file, check_place, digests_of, write_json
 from tsdae_kit.options import make_main, make_settings, to_record
+from tsdae_kit.processes import once
 from tsdae_kit.settings import EvaluateSettings
 
 if TYPE_CHECKING:
@@ -39,38 +40,42 @@ def score_models(**given: Any) -> dict[str, Any]:
             ``models=["all-MiniLM-L6-v2", "runs/tsdae/final"], data=["data/health"]``.
 
     Returns:
-        Settings, versions, and under ``results`` a row for each task, model and metric, with its score (out of 100),
-        the difference from the first model, the 95 % interval of that (in the same points) and the verdict.
+        Settings, versions, digests of models and data that are folders or files, and under ``results`` a row for each
+        task, model and metric, with its score (out of 100), the difference from the first model, the 95 % interval of
+        that (in the same points) and the verdict.
 
     Raises:
         KitError: For models or data that are missing or are not as they should be.
     """
     settings = make_settings(EvaluateSettings, given)
     with show_messages():
-        return _evaluate(settings)
+        return once("evaluate", lambda: _evaluate(settings))
 
 
 def _evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     from tsdae_kit.evaluation.results import compare_models, make_rows
     from tsdae_kit.evaluation.tables import show_all, show_task
 
+    check_place(settings.output)
     started = time.monotonic()
     check_own_file(settings.output, _holds_scores)
     groups = _read_all(settings)
     settings.output.absolute().parent.mkdir(parents=True, exist_ok=True)
     import tsdae_kit.training.models  # noqa: F401  # before quiet_frameworks, which touches what is imported
 
+    digests = digests_of([*settings.models, *settings.data])
     with quiet_frameworks():
         scored = _score_all(settings, groups)
     results = [result for group in groups for task in group for result in compare_models(task, settings.models, scored)]
-    for group in groups:
-        for task in group:
-            logger.info("\n%s", show_task([result for result in results if result.task is task]))
-    if sum(map(len, groups)) > 1:
-        logger.info("\n%s", show_all(results, settings.models))
     rows = make_rows(results, settings.models)
-    report = {"settings": to_record(settings), "versions": _versions(), "results": rows}
+    report = {"settings": to_record(settings), "digests": digests, "versions": _versions(), "results": rows}
     write_json(settings.output, report)
+    with only_warned("The tables could not be shown", f"The scores are whole: {settings.output}."):
+        for group in groups:
+            for task in group:
+                logger.info("\n%s", show_task([result for result in results if result.task is task]))
+        if sum(map(len, groups)) > 1:
+            logger.info("\n%s", show_all(results, settings.models))
     seconds = show_duration(time.monotonic() - started)
     logger.info("\nScored in %s; all metrics, differences and versions: %s", seconds, settings.output)
     return report

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import quiet_frameworks, show_messages
-from tsdae_kit.errors import KitError
-from tsdae_kit.folders import new_folder
+from tsdae_kit.errors import KitError, first_line
+from tsdae_kit.folders import check_place, new_folder
 from tsdae_kit.options import make_main, make_settings
+from tsdae_kit.processes import once
 from tsdae_kit.settings import ExportSettings
 
 if TYPE_CHECKING:
@@ -43,14 +44,20 @@ def export_model(**given: Any) -> Path:
     settings = make_settings(ExportSettings, given)
     if missing := [name for name in _PACKAGES[settings.format] if not find_spec(name)]:
         raise KitError(f"{' and '.join(missing)} missing. Install: pip install 'tsdae_kit[{settings.format}]'.")
+    with show_messages():
+        return once("export", lambda: _export(settings))
+
+
+def _export(settings: ExportSettings) -> Path:
     if settings.output.exists():
         raise KitError(f"{settings.output} is there already. Delete it, or choose another --output.")
+    check_place(settings.output)
     import torch
 
     from tsdae_kit.training.layout import write_tokenizer
     from tsdae_kit.training.models import load_encoder
 
-    with show_messages(), quiet_frameworks():
+    with quiet_frameworks():
         encoder = load_encoder(settings.model, torch.device("cpu"), settings.trust_remote_code).float().eval()
         prompts = _find_prompts(encoder, settings.model)
         with new_folder(settings.output) as folder:
@@ -114,8 +121,9 @@ def _write_onnx(encoder: SentenceTransformer, path: Path) -> None:
             output_names=["sentence_embedding"], dynamic_shapes=(sizes, sizes),
         )  # fmt: skip
     except torch.onnx.errors.OnnxExporterError as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise KitError(f"torch cannot export this model ({reason}). Use it with Sentence Transformers.") from error
+        raise KitError(
+            f"torch cannot export this model ({first_line(error)}). Use it with Sentence Transformers."
+        ) from error
     program.save(path)
 
 

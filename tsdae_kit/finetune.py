@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tsdae_kit import processes
 from tsdae_kit.errors import KitError
 from tsdae_kit.options import make_main
 from tsdae_kit.settings import FineTuneSettings
-from tsdae_kit.training import processes
 from tsdae_kit.training.runs import BASE, read_record
 from tsdae_kit.training.session import run_stage, sentences_per_step
 from tsdae_kit.training.stage import TrainingStage

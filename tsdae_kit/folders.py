@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from tsdae_kit.errors import KitError
+from tsdae_kit.errors import KitError, first_line
+
+_names: set[str] = set()  # held in this process
+_released = threading.Condition()
+os.register_at_fork(after_in_child=_names.clear)  # a child has its parent's memory, and none of its locks
+_FOR_PEOPLE = {".md", ".html"}
 
 
 @contextmanager
@@ -46,32 +54,63 @@ def remove_partial(folder: Path) -> None:
     """Delete what killed processes left unfinished directly below ``folder``."""
     for suffix in ("partial", "replaced"):
         for leftover in folder.glob(f".*.{suffix}"):
-            shutil.rmtree(leftover, ignore_errors=True)
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
 
 
 @contextmanager
 def locked(folder: Path, wait: bool) -> Iterator[bool]:
     """Hold a lock on ``folder``, kept in a file beside it; yield whether it was got (always, with ``wait``).
 
-    A POSIX record lock: it dies with its owner and forked children do not inherit it. (A lock of the
-    package filelock would live on in a DataLoader's workers, which outlive a killed run by seconds.)
+    It holds between the threads of a process too. A POSIX record lock: it dies with its owner and forked children do
+    not inherit it. (A lock of the package filelock would live on in a DataLoader's workers, which outlive a killed run
+    by seconds.)
 
     Raises:
         KitError: If nothing can be written there.
     """
     folder = folder.resolve()
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        handle = folder.with_name(f".{folder.name}.lock").open("w")
-    except (OSError, ValueError) as error:  # a root folder has no name
-        raise KitError(f"The folder {folder} cannot be written ({error}). Choose another --output.") from error
-    with handle:
-        try:
-            fcntl.lockf(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except (BlockingIOError, PermissionError):
+    with held(str(folder), wait) as alone:
+        if not alone:
             yield False
             return
-        yield True
+        try:
+            str(folder).encode()  # a name that is no UTF-8 ends in a traceback of pyarrow or safetensors
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            handle = folder.with_name(f".{folder.name}.lock").open("w")
+        except (OSError, ValueError) as error:  # a root folder has no name
+            raise KitError(
+                f"The folder {folder} cannot be written ({first_line(error)}). Choose another --output."
+            ) from error
+        with handle:
+            try:
+                fcntl.lockf(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except (BlockingIOError, PermissionError):
+                yield False
+                return
+            yield True
+
+
+@contextmanager
+def held(name: str, wait: bool) -> Iterator[bool]:
+    """Hold a name within this process; yield whether it was got (always, with ``wait``).
+
+    A lock on a file holds between processes alone, and a process that closes the file again has lost it.
+    """
+    with _released:
+        if wait:
+            _released.wait_for(lambda: name not in _names)
+        got = name not in _names
+        _names.add(name)
+    try:
+        yield got
+    finally:
+        if got:
+            with _released:
+                _names.discard(name)
+                _released.notify_all()
 
 
 def flush(path: Path) -> None:
@@ -87,15 +126,65 @@ def flush(path: Path) -> None:
 def new_file(path: Path) -> Iterator[Path]:
     """Yield where to write a file that becomes ``path`` when the block ends well: whole at every moment."""
     temporary = path.with_name(f".{path.name}.partial")
-    yield temporary
-    flush(temporary)
-    temporary.replace(path)
+    try:
+        yield temporary
+        flush(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def digests_of(names: Iterable[str | Path]) -> dict[str, str]:
+    """Return, of those names that are files or folders, a digest of the content: that of a copy is the same.
+
+    In a folder, the files below it count by name and content; cards, pages and hidden files decide nothing.
+    """
+    return {str(name): _digest(Path(name)) for name in names if Path(name).exists()}
+
+
+def _digest(path: Path) -> str:
+    if not path.is_dir():
+        return sha256_of(path)
+    inside = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())
+    lines = [
+        f"{name} {sha256_of(file)}\n" for name, file in inside
+        if file.suffix not in _FOR_PEOPLE and not any(part.startswith(".") for part in name.split("/"))
+    ]  # fmt: skip
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def check_place(path: Path) -> None:
+    """See to it, before the work is done, that a file or folder can be written there; nothing is left behind.
+
+    Raises:
+        KitError: If it cannot.
+    """
+    try:
+        place = next(folder for folder in path.absolute().parents if folder.exists())
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise KitError(
+            f"{path} cannot be written ({error.strerror or first_line(error)}). Choose another --output."
+        ) from error
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file that is whole at every moment."""
     with new_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
+        # A file's name may hold what UTF-8 cannot; the backslashes are JSON's own way to write it.
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 LEFTOVERS = (".*.partial", ".*.partial/*", ".*.replaced/*", ".*.lock")  # of processes that were killed

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, field, fields
@@ -154,8 +155,11 @@ def parse_arguments(kind: type[Settings], prog: str, description: str, argv: Seq
 def make_main(
     name: str, function: Callable[..., object], kind: type[HasProblems], description: str
 ) -> Callable[..., None]:
-    """Return the ``main`` of ``python -m tsdae_kit.NAME``: it calls a stage's function with what was given by hand."""
-    prog = f"python -m tsdae_kit.{name}"
+    """Return the ``main`` of ``python -m tsdae_kit.NAME``: it calls a stage's function with what was given by hand.
+
+    A name of the standard library is that of no module of ours: there it is ``python -m tsdae_kit NAME``.
+    """
+    prog = f"python -m tsdae_kit{' ' if name in sys.stdlib_module_names else '.'}{name}"
 
     def main(argv: Sequence[str] | None = None) -> None:
         run_command(prog, lambda: function(**parse_arguments(kind, prog, description, argv)))

@@ -10,17 +10,19 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from time import mktime, strptime
 from typing import Any
 
 from tsdae_kit.console import show_messages
-from tsdae_kit.errors import KitError
+from tsdae_kit.errors import KitError, only_warned
+from tsdae_kit.folders import check_place, digests_of
+from tsdae_kit.inputs import find_missing
 from tsdae_kit.options import make_settings, read_config, to_record
 from tsdae_kit.pages.run import read_json, write_run_page
-from tsdae_kit.settings import EvaluateSettings, FineTuneSettings, PrepareSettings, TrainSettings
+from tsdae_kit.processes import once
+from tsdae_kit.settings import SCRATCH, EvaluateSettings, FineTuneSettings, PrepareSettings, TrainSettings
 
 logger = logging.getLogger("tsdae_kit")
 STAGES: dict[str, tuple[Any, str]] = {
@@ -40,10 +42,13 @@ def run_plan(path: Path, dry_run: bool = False) -> list[str]:
         dry_run: Only say what would be done.
 
     Raises:
-        KitError: For an unknown stage or setting, all at once; for whatever a stage refuses; and if a run was
-            made from an earlier version of the model before it.
+        KitError: For unknown stages and settings and for missing inputs of any stage, all at once and before the first;
+            for whatever a stage refuses; and if a run was made from an earlier version of the model before it.
     """
-    plan = _link(_read(path))
+    plan, problems = _read(path)
+    problems += _link(plan)
+    if problems:
+        raise KitError(f"{'. '.join(problems)}. Nothing was begun: mend this first.")
     with show_messages():
         done = []
         for name, given in plan.items():
@@ -54,10 +59,11 @@ def run_plan(path: Path, dry_run: bool = False) -> list[str]:
                 stage: Callable[..., Any] = getattr(import_module(f"tsdae_kit.{name}"), STAGES[name][1])
                 stage(**given)
         if not dry_run and "evaluate" in plan:
-            _report(plan)
+            once("the report of a plan", lambda: _report(plan))
     return done
 
 
+@only_warned("The report could not be written", "The runs and the scores are whole.")
 def _report(plan: Mapping[str, Mapping[str, Any]]) -> None:
     """Put the scores on the pages of the plan's runs; the last run's is the whole plan's."""
     scores = make_settings(EvaluateSettings, plan["evaluate"]).output
@@ -67,46 +73,58 @@ def _report(plan: Mapping[str, Mapping[str, Any]]) -> None:
         logger.info("The report: %s", pages[-1])
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
-    content = read_config(path)
-    if unknown := [name for name in content if name not in STAGES]:
-        raise KitError(f"{path} has a part {unknown[0]!r}, which is no stage. There are: {', '.join(STAGES)}.")
+def _read(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Return the settings of each stage, in the stages' order, and what is wrong with the file."""
+    content, problems = read_config(path), []
+    for name in content:
+        if name not in STAGES:
+            near = [f" (did you mean {near}?)" for near in get_close_matches(name, STAGES, n=1)]
+            there = ", ".join(STAGES)
+            problems.append(f"{path} has a part {name!r}, which is no stage{''.join(near)}; there are: {there}")
     plan: dict[str, dict[str, Any]] = {}
     for name in STAGES:
-        if name in content:
-            part = content[name] if content[name] is not None else {}
-            if not isinstance(part, Mapping):
-                raise KitError(f"{path}: the part {name!r} holds no settings. Write lines such as '  seed: 1'.")
+        part = {} if content.get(name) is None else content[name]
+        if not isinstance(part, Mapping):
+            problems.append(f"{path}: the part {name!r} holds no settings; write lines such as '  seed: 1'")
+        elif name in content:
             plan[name] = {str(key).replace("-", "_"): value for key, value in part.items()}
-    return plan
+    return plan, problems
 
 
-def _link(plan: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return the plan with each stage reading what the ones before it write; all faults are raised at once."""
-    written: dict[str, Path] = {}
+def _link(plan: dict[str, dict[str, Any]]) -> list[str]:
+    """Let each stage read what the ones before it write; return what is wrong with its settings and inputs."""
+    written: list[Path] = []
     models: list[str] = []
     problems = []
     for name, given in plan.items():
-        if name == "train" and "prepare" in written and "data" not in given:
-            given["data"] = written["prepare"]
+        kind = STAGES[name][0]
+        if name == "train" and "prepare" in plan and "data" not in given:
+            given["data"] = _output("prepare", plan)
             given.setdefault("noise", plan["prepare"].get("noise"))  # a function: the data alone cannot name it
-        if name == "finetune" and "train" in written:
-            given.setdefault("model", str(written["train"] / _FINAL))
+        if name == "finetune" and "train" in plan:
+            given.setdefault("model", str(_output("train", plan) / _FINAL))
         if name == "evaluate" and models:
             given.setdefault("models", list(dict.fromkeys(models)))
         if name in ("train", "finetune"):
             given["resume"] = True
+            models += [str(given.get("model", kind.model)), str(_output(name, plan) / _FINAL)]
+            models = [model for model in models if model != SCRATCH]
         try:
-            settings = make_settings(STAGES[name][0], given)
+            settings = make_settings(kind, given)
+            begun = name != "evaluate" and bool(read_json(settings.output / _RECORD))
+            missing = find_missing(settings, written, models_too=not begun)
+            if missing and not (name == "evaluate" and _is_scored(settings)):
+                problems += [f"{name}: {fault}" for fault in missing]
+            check_place(settings.output / _RECORD if name in ("train", "finetune") else settings.output)
         except KitError as error:
-            problems.append(f"{name}: {error}")
-            continue
-        written[name] = settings.output
-        if name in ("train", "finetune"):
-            models += [settings.model, str(settings.output / _FINAL)]
-    if problems:
-        raise KitError(" ".join(problems))
-    return plan
+            problems.append(f"{name}: {str(error).rstrip('.')}")
+        written.append(_output(name, plan) / _FINAL if name in ("train", "finetune") else _output(name, plan))
+    return problems
+
+
+def _output(name: str, plan: Mapping[str, Mapping[str, Any]]) -> Path:
+    """Return what a stage writes, also one whose settings are wrong."""
+    return Path(str(plan[name].get("output", STAGES[name][0].output)))
 
 
 def _state(name: str, given: Mapping[str, Any]) -> str:
@@ -119,27 +137,26 @@ def _state(name: str, given: Mapping[str, Any]) -> str:
     record = read_json(settings.output / _RECORD)
     if not record:
         return "to do"
-    _check_up_to_date(settings.output, record, Path(settings.model))
+    _check_up_to_date(settings.output, record, settings.model)
     if "finished_step" in record and (settings.output / _FINAL).is_dir():
         return f"there, with {record['finished_step']} steps"
     return "to be resumed"
 
 
-def _check_up_to_date(run: Path, record: Mapping[str, Any], model: Path) -> None:
-    with suppress(KeyError, ValueError, OSError):
-        began = mktime(strptime(record["started"][:19], "%Y-%m-%d %H:%M:%S"))
-        if (model / "modules.json").stat().st_mtime > began + 1:
-            raise KitError(
-                f"{run} was made from an earlier version of {model}. Delete it, or give the stage another output."
-            )
+def _check_up_to_date(run: Path, record: Mapping[str, Any], model: str) -> None:
+    """Refuse a run of another model than is there now, if both are known."""
+    known, now = record.get("model_digest"), digests_of([model]).get(model)
+    if known and now and known != now:
+        raise KitError(
+            f"{run} was made from an earlier version of {model}. Delete it, or give the stage another output."
+        )
 
 
 def _is_scored(settings: EvaluateSettings) -> bool:
-    """Return whether the scores on disk are of these settings, and newer than the models and the data."""
+    """Return whether the scores on disk are of these settings, and of the models and the data as they are now."""
     report = read_json(settings.output)
-    if report.get("settings") != json.loads(json.dumps(to_record(settings), default=str)):
+    asked, scored, digests = to_record(settings), report.get("settings"), report.get("digests")
+    if not isinstance(scored, dict) or not isinstance(digests, dict):
         return False
-    read = [Path(name) for name in (*settings.models, *settings.data)]
-    inside = [file for path in read if path.is_dir() for file in path.iterdir()]
-    newest = max((path.stat().st_mtime for path in [*read, *inside] if path.exists()), default=0.0)
-    return settings.output.stat().st_mtime > newest
+    now = digests_of([*settings.models, *settings.data])
+    return scored == json.loads(json.dumps(asked, default=str)) and now.items() <= digests.items()

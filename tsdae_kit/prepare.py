@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import show_messages, table
-from tsdae_kit.errors import KitError
+from tsdae_kit.errors import KitError, first_line, only_warned
 from tsdae_kit.folders import check_replaceable, locked, new_folder
 from tsdae_kit.options import make_main, make_settings
+from tsdae_kit.processes import once
 from tsdae_kit.settings import PrepareSettings
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def prepare_corpus(**given: Any) -> Path:
     """
     settings = make_settings(PrepareSettings, given)
     with show_messages():
-        return _prepare(settings)
+        return once("prepare", lambda: _prepare(settings))
 
 
 def _prepare(settings: PrepareSettings) -> Path:
@@ -70,19 +71,20 @@ def _prepare(settings: PrepareSettings) -> Path:
             read_words(settings.protect, "--protect", Format.of(settings)), mask_token=settings.mask_token,
         )  # fmt: skip
         paths = find_files([stack.enter_context(as_file(name)) for name in settings.files])
-        fingerprint = _fingerprint(settings, noise, content_digest(paths))
         output = settings.output
-        stack.enter_context(locked(output, wait=True))  # a second process waits, then finds the work done
+        # Before the corpus is read: a second process waits, then finds the work done; a read-only place shows at once.
+        stack.enter_context(locked(output, wait=True))
+        fingerprint = _fingerprint(settings, noise, content_digest(paths))
         manifest = read_manifest(output)
         if manifest is not None and manifest["fingerprint"] == fingerprint:
-            _report(output, output, manifest, settings)
+            _report(output, manifest, settings)
             logger.info("%s already holds this corpus with these settings: nothing to do.", output)
             return output
         _check_output(output, is_prepared=manifest is not None, overwrite=settings.overwrite)
         with _writing(output), new_folder(output) as folder:
             manifest = {"fingerprint": fingerprint, **_make(folder, paths, settings, noise, fingerprint)}
             write_manifest(folder, manifest)
-            _report(folder, output, manifest, settings)
+        _report(output, manifest, settings)  # the data have their name by now, whatever becomes of it
     speed = (manifest["train"] + manifest["held_out"]) / (time.monotonic() - started)
     logger.info("%s sentences per second. Next: python -m tsdae_kit.train --data %s", f"{speed:,.0f}", output)
     return output
@@ -94,10 +96,9 @@ def _writing(output: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = str(error).splitlines()[0].rstrip(".")
         raise KitError(
-            f"{output} could not be written ({reason}). Free some space (the data takes its text's size about "
-            "three times while it is made), or choose another --output."
+            f"{output} could not be written ({first_line(error)}). Free some space (the data takes its text's size "
+            "about three times while it is made), or choose another --output."
         ) from error
 
 
@@ -176,13 +177,15 @@ def _make_recipe(paths: Sequence[Path], settings: PrepareSettings, noise: Noise)
     )  # fmt: skip
 
 
-def _report(folder: Path, output: Path, manifest: dict[str, Any], settings: PrepareSettings) -> None:
+@only_warned("The report could not be written", "The data is whole.")
+def _report(output: Path, manifest: dict[str, Any], settings: PrepareSettings) -> None:
     """Show the closing table and write it as a page, unless that is there already."""
+    from tsdae_kit.folders import new_file
     from tsdae_kit.pages.prepared import make_prepared_page
     from tsdae_kit.text.look import take_look
     from tsdae_kit.text.reading import TEXT, TITLE
 
-    look = take_look(folder, manifest, settings.model, settings.max_length)
+    look = take_look(output, manifest, settings.model, settings.max_length)
     counts = [("texts read", f"{manifest['read']:,}")]
     counts += [(f"  dropped: {reason}", f"{count:,}") for reason, count in manifest["dropped"].items()]
     counts += [("sentences to train on", f"{manifest['train']:,}"), ("sentences held out", f"{manifest['held_out']:,}")]
@@ -196,10 +199,11 @@ def _report(folder: Path, output: Path, manifest: dict[str, Any], settings: Prep
     for clean, noisy in look.examples:
         logger.info("  clean: %.100s\n  noisy: %.100s", clean, noisy)
     page = make_prepared_page([*counts, *look.rows], look.lengths, look.examples, manifest["examples"])
-    path = folder / REPORT
+    path = output / REPORT
     if not path.exists() or path.read_text(encoding="utf-8") != page:
-        path.write_text(page, encoding="utf-8")
-    logger.info("Written to %s; the same as a page: %s", output, output / REPORT)
+        with new_file(path) as temporary:
+            temporary.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
+    logger.info("Written to %s; the same as a page: %s", output, path)
 
 
 main = make_main(

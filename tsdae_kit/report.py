@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from tsdae_kit.console import show_messages, table
-from tsdae_kit.folders import check_own_file, new_file
+from tsdae_kit.folders import check_own_file, check_place, new_file
 from tsdae_kit.options import make_main, make_settings
 from tsdae_kit.pages.comparison import draw_comparison, summarise
-from tsdae_kit.pages.html import is_page
-from tsdae_kit.pages.run import read_run, write_run_page
+from tsdae_kit.pages.elements import is_page
+from tsdae_kit.pages.run import PAGE, read_run, write_run_page
+from tsdae_kit.processes import once
 from tsdae_kit.settings import ReportSettings
 
 logger = logging.getLogger("tsdae_kit")
@@ -31,21 +32,26 @@ def write_report(**given: Any) -> Path:
         KitError: If a folder holds no run, or a file no scores.
     """
     settings = make_settings(ReportSettings, given)
-    folders = [Path(name) for name in settings.runs]
     with show_messages():
-        if len(folders) == 1:
-            page = write_run_page(folders[0], settings.scores)
-        else:
-            check_own_file(settings.output, is_page)
-            runs = {str(folder): read_run(folder, settings.scores) for folder in folders}
-            header, *rows = summarise(runs)
-            logger.info("%s", table(rows, header))
-            settings.output.absolute().parent.mkdir(parents=True, exist_ok=True)
-            with new_file(settings.output) as page:
-                page.write_text(draw_comparison(runs), encoding="utf-8")
-            page = settings.output
+        page = once("report", lambda: _write(settings))
         logger.info("Written: %s", page)
     return page
+
+
+def _write(settings: ReportSettings) -> Path:
+    folders = [Path(name) for name in settings.runs]
+    if len(folders) == 1:
+        check_place(folders[0] / PAGE)
+        return write_run_page(folders[0], settings.scores)
+    check_place(settings.output)
+    check_own_file(settings.output, is_page)
+    runs = {str(folder): read_run(folder, settings.scores) for folder in folders}
+    header, *rows = summarise(runs)
+    logger.info("%s", table(rows, header))
+    settings.output.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with new_file(settings.output) as page:
+        page.write_text(draw_comparison(runs), encoding="utf-8", errors="xmlcharrefreplace")
+    return settings.output
 
 
 main = make_main(

@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from tsdae_kit import processes
 from tsdae_kit.console import show_bytes
 from tsdae_kit.errors import KitError
 from tsdae_kit.options import make_main
 from tsdae_kit.settings import LARGEST_BATCH, RECIPES, SCRATCH, TrainSettings
-from tsdae_kit.training import processes
 from tsdae_kit.training.session import run_stage, sentences_per_step
 from tsdae_kit.training.stage import TrainingStage
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from tsdae_kit.denoising.heads import make_head
-from tsdae_kit.errors import KitError
+from tsdae_kit.errors import KitError, first_line
 
 _TRIAL = 6  # tokens
 
@@ -109,7 +109,7 @@ class PrefixDecoder(nn.Module):
             try:
                 before, after = (self(embedding, tokens, real)[0].view(2, _TRIAL, -1) for tokens in (ids, changed))
             except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
-                raise _cannot(family, str(error).strip().partition("\n")[0].rstrip(".")) from error
+                raise _cannot(family, first_line(error)) from error
             (gradient,) = torch.autograd.grad(before[:, -1].square().sum(), embedding, allow_unused=True)
         if not torch.allclose(before[:, :-1], after[:, :-1], rtol=1e-3, atol=1e-4):
             raise _cannot(family, "a token sees those behind it")

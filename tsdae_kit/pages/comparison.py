@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from tsdae_kit.pages.html import make_page, make_section, make_table
+from tsdae_kit.pages.elements import make_page, make_section, make_table
 from tsdae_kit.pages.run import RunFiles, draw_curve_charts, make_score_table, show_value
 
 _FIGURES = {

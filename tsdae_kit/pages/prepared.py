@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tsdae_kit.pages.charts import draw_histogram
-from tsdae_kit.pages.html import make_note, make_page, make_section, make_table
+from tsdae_kit.pages.elements import make_note, make_page, make_section, make_table
 
 
 def make_prepared_page(

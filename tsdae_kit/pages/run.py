@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from tsdae_kit.errors import KitError
-from tsdae_kit.folders import new_file
+from tsdae_kit.folders import digests_of, new_file
 from tsdae_kit.pages.charts import Points, draw_curves
-from tsdae_kit.pages.html import make_list, make_note, make_page, make_section, make_table
+from tsdae_kit.pages.elements import make_list, make_note, make_page, make_section, make_table
 from tsdae_kit.pages.verdict import PROXY, explain, main_rows
 
 PAGE, OUTCOME = "report.html", "outcome.json"
@@ -72,12 +72,11 @@ def read_run(folder: Path, scores: Path | None = None) -> RunFiles:
 
 
 def _own_scores(folder: Path) -> Path:
-    """Return the run's ``scores.json``, unless it is older than the final model, which it cannot have seen then."""
-    scores, model = folder / _SCORES, folder / "final" / "modules.json"
-    with suppress(OSError):
-        if scores.stat().st_mtime < model.stat().st_mtime:
-            return folder / "none"
-    return scores
+    """Return the run's ``scores.json``, unless its digests say that no model in it was the final one as it is now."""
+    known = read_json(folder / _SCORES).get("digests")
+    if isinstance(known, dict) and any(now not in known.values() for now in digests_of([folder / "final"]).values()):
+        return folder / "none"
+    return folder / _SCORES
 
 
 def read_entries(metrics: Path) -> list[dict[str, Any]]:
@@ -106,7 +105,7 @@ def write_run_page(folder: Path, scores: Path | None = None) -> Path:
     """
     page = draw_run(read_run(folder, scores))
     with new_file(folder / PAGE) as path:
-        path.write_text(page, encoding="utf-8")
+        path.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
     return folder / PAGE
 
 

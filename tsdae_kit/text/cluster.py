@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from tsdae_kit.errors import KitError
+from tsdae_kit.errors import KitError, first_line
 from tsdae_kit.settings import PrepareSettings
 from tsdae_kit.text.duplicates import Flags
 from tsdae_kit.text.local import open_tally
@@ -83,8 +83,7 @@ def _cluster() -> Iterator[Any]:
         try:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0].rstrip(".")
-            raise KitError(f"Ray cannot be reached ({reason}). Check RAY_ADDRESS, or unset it.") from error
+            raise KitError(f"Ray cannot be reached ({first_line(error)}). Check RAY_ADDRESS, or unset it.") from error
     ray.data.DataContext.get_current().enable_progress_bars = False
     try:
         yield ray

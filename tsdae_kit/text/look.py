@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tsdae_kit.errors import only_warned
 from tsdae_kit.text.pairs import read_batches, spread
 from tsdae_kit.text.words import SPLITTERS
 
@@ -56,10 +57,13 @@ def take_look(folder: Path, manifest: dict[str, Any], model: str, max_length: in
     left = sum(len(split(noisy.replace(mask, " "))) for _, noisy in pairs)
     lengths = {"characters": np.array([len(text) for text in clean]), "words": words}
     rows = [("words fewer in the noisy text", f"{1 - left / max(words.sum(), 1):.1%}")]
-    if found := _find(model, "tokenizer.json"):
-        tokens, more = _tokenize(found, clean, max_length or _own_limit(model))
-        lengths["tokens"] = tokens
-        rows += more
+    if found := find_model_file(model, "tokenizer.json"):
+        with only_warned(
+            f"The tokenizer of {model} cannot be read", "The data is whole, and nothing is said of tokens."
+        ):
+            tokens, more = _tokenize(found, clean, max_length or _own_limit(model))
+            lengths["tokens"] = tokens
+            rows += more
     else:
         logger.info("No tokenizer of %s is on this machine: nothing is said about tokens. Pass --model FOLDER.", model)
     measured = [
@@ -84,7 +88,7 @@ def _sample(folder: Path, size: int) -> list[tuple[str, str]]:
     return pairs
 
 
-def _find(model: str, name: str) -> Path | None:
+def find_model_file(model: str, name: str) -> Path | None:
     """Return a file of the base model, from its folder, the hub's cache or the package; never from the network."""
     if Path(model).is_dir():
         return next((p for p in (Path(model, name), Path(model, "0_Transformer", name)) if p.exists()), None)
@@ -100,7 +104,7 @@ def _find(model: str, name: str) -> Path | None:
 
 
 def _own_limit(model: str) -> int | None:
-    found = _find(model, "sentence_bert_config.json")
+    found = find_model_file(model, "sentence_bert_config.json")
     limit = json.loads(found.read_text(encoding="utf-8")).get("max_seq_length") if found else None
     return limit if isinstance(limit, int) else None
 

@@ -24,7 +24,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tsdae_kit.errors import KitError
+from tsdae_kit.errors import KitError, first_line
 from tsdae_kit.settings import PrepareSettings, WordUnit
 from tsdae_kit.text.changes import CHANGES, TWO_DRAWS, Change
 from tsdae_kit.text.words import SPLITTERS
@@ -132,7 +132,7 @@ class Noise:
             "".join(left)
         except Exception as error:  # the user's code may raise anything
             raise KitError(
-                f"--noise {name} failed on {''.join(pieces)[:60]!r}: {type(error).__name__}: {error}. "
+                f"--noise {name} failed on {''.join(pieces)[:60]!r}: {type(error).__name__}: {first_line(error)}. "
                 "It takes a list of words and a random.Random, and returns the words that are left."
             ) from error
         return list(left)
@@ -149,7 +149,7 @@ def own_noise(name: str) -> OwnNoise:
         found: OwnNoise = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise KitError(
-            f"--noise {name}: {error}. Give the dotted name of a function that Python can import here."
+            f"--noise {name}: {first_line(error)}. Give the dotted name of a function that Python can import here."
         ) from error
     return found
 

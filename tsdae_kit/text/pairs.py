@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import ipc, parquet
 
-from tsdae_kit.errors import KitError
+from tsdae_kit.errors import KitError, first_line
 from tsdae_kit.folders import write_json
 from tsdae_kit.text.duplicates import Flags, Hashes
 from tsdae_kit.text.noise import Noise
@@ -223,7 +223,9 @@ def load_pairs(folder: Path, noise: str | None = None) -> PreparedCorpus:
         _check_noise(folder, recorded, noise)
         train, held_out = _load_splits(folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
-        raise KitError(f"The data folder {folder} is damaged ({error}). Prepare it again with --overwrite.") from error
+        raise KitError(
+            f"The data folder {folder} is damaged ({first_line(error)}). Prepare it again with --overwrite."
+        ) from error
     return PreparedCorpus(train, held_out, recorded, manifest)
 
 

@@ -17,7 +17,7 @@ from sentence_transformers.base.sampler import BatchSamplers
 from transformers import Trainer, get_scheduler
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
-from tsdae_kit.errors import KitError
+from tsdae_kit.errors import KitError, first_line
 from tsdae_kit.options import describe
 from tsdae_kit.settings import RunSettings
 from tsdae_kit.training.batches import LengthGroupedBatchSampler
@@ -132,8 +132,7 @@ def training_arguments(
         arguments = SentenceTransformerTrainingArguments(**{**defaults, **ours, **extra})
         _try(arguments)
     except (TypeError, ValueError, ImportError) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
-        raise KitError(f"The trainer refuses its arguments: {reason}. Check --trainer.") from error
+        raise KitError(f"The trainer refuses its arguments: {first_line(error)}. Check --trainer.") from error
     if arguments.lr_scheduler_type == "constant" and (idle := extra.keys() & {"warmup_steps", "lr_scheduler_kwargs"}):
         raise KitError(
             f"--trainer {' and '.join(sorted(idle))} would do nothing: the rate is constant. "

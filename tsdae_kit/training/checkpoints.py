@@ -8,7 +8,6 @@ match its seal is passed over by name, and never half-restored.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import re
@@ -16,7 +15,7 @@ import shutil
 from pathlib import Path
 
 from tsdae_kit.errors import KitError
-from tsdae_kit.folders import write_json
+from tsdae_kit.folders import sha256_of, write_json
 
 logger = logging.getLogger("tsdae_kit")
 SEAL = "manifest.json"
@@ -26,7 +25,7 @@ _NAME = re.compile(r"checkpoint-(\d+)")
 def seal(folder: Path, run_id: str) -> None:
     """Write the manifest of everything in ``folder``: sizes, checksums and the run it belongs to."""
     files = {
-        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        str(path.relative_to(folder)): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
@@ -54,17 +53,9 @@ def find_fault(folder: Path, run_id: str) -> str | None:
             return f"{name} is missing"
         if path.stat().st_size != size:
             return f"{name} has {path.stat().st_size:,} bytes, not {size:,}"
-        if _sha256(path) != digest:
+        if sha256_of(path) != digest:
             return f"{name} has changed since it was written"
     return None
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def step_of(checkpoint: Path) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import show_duration, table
-from tsdae_kit.errors import NoGain
+from tsdae_kit.errors import NoGain, only_warned
 from tsdae_kit.folders import write_json
 from tsdae_kit.pages.run import OUTCOME, PAGE, read_json, write_run_page
 from tsdae_kit.settings import SCRATCH, RunSettings
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tsdae_kit.training.stage import TrainingData, TrainingStage
 
 logger = logging.getLogger("tsdae_kit")
+WHOLE = "The model is whole."
 
 
 def write_best(
@@ -61,21 +62,18 @@ def write_best(
 
 
 def _write_final(final: Path, encoder: SentenceTransformer, card: Callable[[Path], None]) -> None:
-    from yaml import YAMLError
-
     from tsdae_kit.training.adapters import merge_adapters
     from tsdae_kit.training.models import write_model
 
     def complete(folder: Path) -> None:
-        try:
+        with only_warned("The model's card does not say how it was adapted", WHOLE):  # the base model's may be anything
             card(folder)
-        except (ValueError, YAMLError) as error:  # the base model's own card may be anything
-            logger.warning("!!! The model's card does not say how it was adapted: %s.", str(error).splitlines()[0])
 
     merge_adapters(encoder)
     write_model(encoder, final, complete)
 
 
+@only_warned("The scores could not be shown", WHOLE)
 def show_scores(goals: Sequence[Goal], selection: Selection, best: int) -> None:
     """Say how the base model and the best step scored."""
     base = f"{selection.scores[0]:.2f}" if 0 in selection.scores else "unknown"
@@ -104,6 +102,7 @@ def judge(settings: RunSettings, best: int) -> None:
     logger.info("%s", verdict)
 
 
+@only_warned("The closing table could not be shown", WHOLE)
 def conclude(final: Path, steps: int, progress: Progress, seconds: float) -> None:
     """Show the closing table, and where everything lies."""
     rows = [
@@ -127,10 +126,8 @@ def report_run(stage: TrainingStage[Any, Any], settings: RunSettings, data: Trai
         settings: The run's, filled in.
         data: What was trained on.
     """
-    from tsdae_kit.training.outcome import part
-
     run = settings.output
-    with part("The page"):
+    with only_warned("The report could not be written", WHOLE):
         record = read_record(run) or {}
         of = [record.get(name) for name in ("finished", "finished_step", "best_step")]
         measured = read_json(run / OUTCOME).get("of") == of

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import load_file_path
 
-from tsdae_kit.errors import KitError
+from tsdae_kit.errors import KitError, first_line
 from tsdae_kit.folders import new_folder
 from tsdae_kit.training.layout import write_for_all_versions
 from tsdae_kit.training.runs import FINAL, RECORD
@@ -45,7 +45,7 @@ def choose_device(wanted: str | None) -> torch.device:
         there.cpu()  # what comes back from no real device, as "meta", is refused here
         return there.device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition(". ")[0].partition("\n")[0].rstrip(".")
+        reason = first_line(error).partition(". ")[0]
         raise KitError(
             f"The device {wanted!r} cannot be used ({reason}). Leave --device out for the best there is."
         ) from error
@@ -232,4 +232,6 @@ def write_model(encoder: SentenceTransformer, path: Path, complete: Callable[[Pa
             if complete:
                 complete(folder)
     except (OSError, SafetensorError) as error:
-        raise KitError(f"{path} could not be written ({error}). Make room, then --resume writes it.") from error
+        raise KitError(
+            f"{path} could not be written ({first_line(error)}). Make room, then --resume writes it."
+        ) from error

@@ -7,14 +7,13 @@ cannot be measured (its model is gone, memory is short) is said and left out: th
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tsdae_kit.errors import KitError
+from tsdae_kit.errors import KitError, only_warned
 from tsdae_kit.settings import RunSettings, TrainSettings
 from tsdae_kit.training.checkpoints import choose_checkpoint, find_fault, step_of
 from tsdae_kit.training.runs import FINAL
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from tsdae_kit.evaluation.goals import Goal
     from tsdae_kit.evaluation.results import Samples
 
-logger = logging.getLogger("tsdae_kit")
 REBUILT, LOOKED_UP, NEAREST = 5, 10, 3  # sentences
 SEARCHED = 1000
 
@@ -66,14 +64,9 @@ class Outcome:
     rebuilt_at: int | None
 
 
-@contextmanager
-def part(name: str) -> Iterator[None]:
+def part(name: str) -> AbstractContextManager[None]:
     """Let what fails in this block be missing from the report."""
-    try:
-        yield
-    except (KitError, OSError, RuntimeError, ValueError, LookupError) as error:  # memory on a device is a RuntimeError
-        reason = str(error).strip().partition("\n")[0]
-        logger.warning("!!! %s cannot be in the report (%s). The model is whole.", name, reason)
+    return only_warned(f"{name} cannot be in the report", "The model is whole.")
 
 
 def measure_outcome(

@@ -13,6 +13,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tsdae_kit.console import progress_bar, show_duration
+from tsdae_kit.errors import first_line
 
 KINDS = ("loss", "eval_loss", "eval_score")
 
@@ -98,7 +99,7 @@ class Progress(TrainerCallback):
             with self.metrics.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(entry) + "\n")
         except OSError as error:  # a full disk must not end the run
-            logger.warning("!!! %s could not be written: %s.", self.metrics, error.strerror)
+            logger.warning("!!! %s could not be written: %s.", self.metrics, error.strerror or first_line(error))
         place = f"step {state.global_step:>{len(str(state.max_steps))}}/{state.max_steps}"
         if "loss" in logs:
             left = (state.max_steps - state.global_step) * self._seconds / max(self._steps, 1)

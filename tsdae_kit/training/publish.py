@@ -10,7 +10,7 @@ from huggingface_hub.constants import HF_HUB_OFFLINE
 from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
-from tsdae_kit.errors import KitError
+from tsdae_kit.errors import KitError, first_line
 
 logger = logging.getLogger("tsdae_kit")
 
@@ -26,7 +26,7 @@ def check_push(repository: str) -> None:
     try:
         validate_repo_id(repository)
     except HFValidationError as error:
-        raise KitError(f"--push-to-hub {repository}: {error} Write NAME/MODEL.") from error
+        raise KitError(f"--push-to-hub {repository}: {first_line(error)}. Write NAME/MODEL.") from error
     if repository.count("/") != 1:
         raise KitError(f"--push-to-hub {repository} does not say whose it is. Write NAME/MODEL.")
     if get_token() is None:
@@ -45,7 +45,7 @@ def push(final: Path, repository: str) -> None:
         hub.upload_folder(repo_id=repository, folder_path=final, commit_message="Model adapted with tsdae_kit")
     except (HTTPError, OSError, RuntimeError, ValueError) as error:
         raise KitError(
-            f"{final} is whole, but was not pushed to {repository} ({error}). "
+            f"{final} is whole, but was not pushed to {repository} ({first_line(error)}). "
             "See to the connection and to `hf auth login`; then the same command with --resume pushes it."
         ) from error
     logger.info("Pushed to %s.", address)

@@ -13,6 +13,8 @@ from typing import Any
 from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import integration_utils
 
+from tsdae_kit.errors import first_line
+
 FOLDER = "tensorboard"
 
 logger = logging.getLogger("tsdae_kit")
@@ -36,4 +38,4 @@ class RunTensorBoard(TensorBoardCallback):  # type: ignore[misc]
         try:
             super().on_log(args, state, control, **kwargs)
         except OSError as error:
-            logger.warning("!!! %s could not be written: %s.", self.logging_dir, error.strerror)
+            logger.warning("!!! %s could not be written: %s.", self.logging_dir, error.strerror or first_line(error))

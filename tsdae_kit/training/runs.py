@@ -18,12 +18,22 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from tsdae_kit.errors import KitError
-from tsdae_kit.folders import check_links, check_replaceable, locked, remove_known, remove_partial, write_json
+from tsdae_kit import processes
+from tsdae_kit.errors import KitError, first_line
+from tsdae_kit.folders import (
+    check_links,
+    check_replaceable,
+    digests_of,
+    held,
+    locked,
+    new_file,
+    remove_known,
+    remove_partial,
+    write_json,
+)
 from tsdae_kit.options import flag, make_settings, to_record
 from tsdae_kit.pages.run import OUTCOME, PAGE
-from tsdae_kit.settings import NO_PAIRS, RunSettings
-from tsdae_kit.training import processes
+from tsdae_kit.settings import NO_PAIRS, SCRATCH, RunSettings
 from tsdae_kit.training.checkpoints import list_checkpoints, step_of
 
 logger = logging.getLogger("tsdae_kit")
@@ -34,6 +44,7 @@ METRICS = "metrics.jsonl"
 # All that a run's folder holds: what --overwrite deletes.
 _WRITTEN = (RECORD, METRICS, OUTCOME, PAGE, "train.log", "scores.json", "negatives-*.parquet", f"{FINAL}/*",
             f"{BASE}/*", "checkpoint-[0-9]*/*", "tensorboard/*")  # fmt: skip
+_EVALUATED = {"eval_loss", "eval_score"}  # without held-out pairs there is a score alone
 _TIME = "%Y-%m-%d %H:%M:%S %z"
 _KEYS: dict[str, type | tuple[type, ...]] = {
     "id": str,
@@ -174,7 +185,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
             if not isinstance(record[key], kind):
                 raise TypeError(f"{key} is {record[key]!r}")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise KitError(f"{path} is damaged ({error}). Restore it, or choose another --output.") from error
+        raise KitError(f"{path} is damaged ({first_line(error)}). Restore it, or choose another --output.") from error
     return dict(record)
 
 
@@ -198,6 +209,7 @@ def begin_run(
         "started": time.strftime(_TIME),
         "settings": to_record(settings),
         "data": fingerprint,
+        "model_digest": None if settings.model == SCRATCH else digests_of([settings.model]).get(settings.model),
         "max_length": max_length,
         "goals": dict(goals),
         "about": dict(about),
@@ -223,14 +235,19 @@ def _environment() -> dict[str, str]:
 
 @contextmanager
 def sole_owner(folder: Path) -> Iterator[None]:
-    """Hold the run's folder for this process, and clear what a killed one left unfinished in it.
+    """Hold the run's folder, and this process for the run; clear what a killed one left unfinished in the folder.
 
     Raises:
-        KitError: If another process holds it.
+        KitError: If another run has the folder, or trains in this process.
     """
-    with locked(folder, wait=False) as got:
+    with locked(folder, wait=False) as got, held("training", wait=False) as alone:
         if not got:
-            raise KitError(f"Another process is running in {folder}. Wait for it, or choose another --output.")
+            raise KitError(f"Another run is going on in {folder}. Wait for it, or choose another --output.")
+        if not alone:
+            raise KitError(
+                "Another run trains in a thread of this process, and both would draw from the same random numbers. "
+                "Wait for it, or start this one in a process of its own."
+            )
         remove_partial(folder)
         yield
 
@@ -276,10 +293,9 @@ def trim_metrics(path: Path, checkpoint: Path | None) -> set[int]:
                 entry = json.loads(line)
                 if entry["step"] <= step:
                     kept.append(line)
-                    evaluated |= {entry["step"]} if "eval_loss" in entry else set()
-        temporary = path.with_name(f".{path.name}.partial")
-        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        temporary.replace(path)
+                    evaluated |= {entry["step"]} if entry.keys() & _EVALUATED else set()
+        with new_file(path) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
     return evaluated
 
 

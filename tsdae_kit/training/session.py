@@ -17,14 +17,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tsdae_kit import processes
 from tsdae_kit.console import log_file, quiet_frameworks, show_messages
 from tsdae_kit.errors import KitError, RunStopped
+from tsdae_kit.folders import check_place
 from tsdae_kit.settings import RunSettings
-from tsdae_kit.training import processes
 from tsdae_kit.training.ending import conclude, judge, report_run, show_scores, write_best
 from tsdae_kit.training.runs import (
     FINAL,
     METRICS,
+    RECORD,
     Run,
     begin_run,
     check_unchanged,
@@ -57,12 +59,13 @@ def run_stage(stage: TrainingStage[Any, Any], given: Mapping[str, Any]) -> Path:
     from tsdae_kit.training.publish import check_push, push
 
     with ExitStack() as stack:
-        stack.enter_context(show_messages(processes.number() == 0))
+        stack.enter_context(show_messages())
         stack.enter_context(processes.handled_signals(processes.stop_at_once))
         stack.enter_context(processes.joined(on_cpu=given.get("device") == "cpu"))
         run = plan_run(stage.kind, given)
         if repository := run.settings.push_to_hub:
             check_push(repository)
+        processes.from_first(lambda: check_place(run.folder / RECORD))
         processes.from_first(lambda: stack.enter_context(sole_owner(run.folder)))
         final = _run(stage, run, stack)
         if repository:

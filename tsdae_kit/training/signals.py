@@ -16,7 +16,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from tsdae_kit.training import processes
+from tsdae_kit import processes
 
 
 def ignore_signals(worker: int) -> None:

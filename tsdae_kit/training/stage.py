@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
+from tsdae_kit import processes
 from tsdae_kit.errors import KitError
 from tsdae_kit.options import flag
 from tsdae_kit.settings import RunSettings
-from tsdae_kit.training import processes
 from tsdae_kit.training.runs import BASE
 
 if TYPE_CHECKING:

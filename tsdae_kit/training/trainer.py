@@ -31,10 +31,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from tsdae_kit import processes
 from tsdae_kit.console import show_bytes
-from tsdae_kit.errors import KitError
+from tsdae_kit.errors import KitError, first_line
 from tsdae_kit.folders import new_folder
-from tsdae_kit.training import checkpoints, processes
+from tsdae_kit.training import checkpoints
 from tsdae_kit.training.batches import ShareOfBatches
 from tsdae_kit.training.layout import write_for_all_versions
 from tsdae_kit.training.loss_parts import LossParts
@@ -258,7 +259,7 @@ def _shared_fault() -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:  # what torch and safetensors raise on a full disk
-        fault, cause = str(error).strip().splitlines()[0], error
+        fault, cause = first_line(error), error
     if fault := processes.first_of(fault):
         raise _SaveFailed(fault) from cause
 

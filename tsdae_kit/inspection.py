@@ -1,6 +1,6 @@
 """Looks into a run: a sentence, its noisy form, what the decoder rebuilds of it, and its neighbours in the corpus.
 
-``python -m tsdae_kit.inspect RUN --text "..."``. Sentences are rebuilt by encoder and decoder of the best step's
+``python -m tsdae_kit inspect RUN --text "..."``. Sentences are rebuilt by encoder and decoder of the best step's
 checkpoint (the final model has no decoder any more); neighbours are the final model's, once there is one.
 """
 
@@ -13,6 +13,7 @@ from typing import Any
 from tsdae_kit.console import quiet_frameworks, show_messages
 from tsdae_kit.errors import KitError
 from tsdae_kit.options import make_main, make_settings
+from tsdae_kit.processes import once
 from tsdae_kit.settings import InspectSettings, TrainSettings
 
 logger = logging.getLogger("tsdae_kit")
@@ -48,7 +49,7 @@ def inspect_run(**given: Any) -> list[Inspection]:
     """
     settings = make_settings(InspectSettings, given)
     with show_messages():
-        found = _inspect(settings)
+        found = once("inspect", lambda: _inspect(settings))
         for entry in found:
             lines = [f"text     {entry.text}", f"noisy    {entry.noisy}", f"rebuilt  {entry.rebuilt}"]
             lines += [f"  {score:.2f}   {text}" for score, text in entry.neighbours]
