@@ -87,7 +87,7 @@ def read_csv(path: Path, form: Format, kind: str) -> Iterator[Part]:
         places = [names.index(name) for name in selected]
         part: list[Row] = []
         numbers: list[int] = []
-        size = quoted = 0
+        size = enclosed = escaped = total = 0
         for row in rows:
             if not row:
                 continue
@@ -95,16 +95,20 @@ def read_csv(path: Path, form: Format, kind: str) -> Iterator[Part]:
                 raise KitError(_wrong_width(f"{path}, line {reader.line_num}", len(row), len(names), kind))
             part.append({name: row[place] for name, place in zip(selected, places, strict=True)})
             numbers.append(reader.line_num)
+            total += 1
             size += sum(map(len, row))
-            quoted += kind == "tsv" and any(map(_is_enclosed, row))
+            if kind == "tsv" and (quoted := [field for field in row if _is_enclosed(field)]):
+                enclosed += 1
+                escaped += any('""' in field[1:-1] for field in quoted)
             if len(part) == ROWS or size > LONGEST:
                 yield part, numbers, lines.position
                 part, numbers, size = [], [], 0
         yield part, numbers, lines.position
-    if quoted and form.quoting == "auto":
+    # A program encloses all fields, or those with a mark in it, which it doubles; a quoted speech is a text.
+    if form.quoting == "auto" and (escaped or 2 * enclosed > total):
         logger.warning(
             "%s: in %s rows a field begins and ends with a quotation mark, which is read as part of the text. "
-            "If the marks enclose the fields, pass --quoting quotes.", path, f"{quoted:,}"
+            "If the marks enclose the fields, pass --quoting quotes.", path, f"{enclosed:,}"
         )  # fmt: skip
 
 
@@ -247,7 +251,7 @@ def _select(path: Path, form: Format, schema: Any) -> list[str]:
     for name in selected:
         kind = schema.field(name).type
         if not (form.all_columns or name in ID_COLUMNS or _is_text(kind)):
-            raise KitError(f"{path}: the column {name!r} holds {kind}, not text. Pass --column NAME.")
+            raise KitError(f"{path}: the column {name!r} holds {kind}, not text. {form.advice}")
     return selected
 
 
