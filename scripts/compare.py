@@ -136,7 +136,8 @@ def fewer_docs(task: Retrieval) -> Retrieval:
     kept = sorted(relevant | set(range(min(DOCS, len(task.docs)))))
     place = {row: i for i, row in enumerate(kept)}
     grades = tuple({place[row]: grade for row, grade in grades.items()} for grades in task.grades)
-    return replace(task, docs=tuple(task.docs[row] for row in kept), grades=grades)
+    itself = tuple(place.get(row, -1) for row in task.itself)
+    return replace(task, docs=tuple(task.docs[row] for row in kept), grades=grades, itself=itself)
 
 
 class Lab:

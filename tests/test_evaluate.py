@@ -225,9 +225,10 @@ def test_a_model_of_nans_is_refused(data: Path, load_tiny: Callable[[], Sentence
 @pytest.mark.parametrize(
     ("file", "line", "expected"),
     [
-        ("qrels.tsv", "q1\td999\t1", "qrels.tsv, line 41: the document 'd999' is not in docs.jsonl"),
+        ("qrels.tsv", "q1\td7\t3", "qrels.tsv, line 41: the document 'd7' was judged 0 for the query 'q1' before, and"),
+        ("qrels.tsv", "q1\td1\tinf", "qrels.tsv, line 41: the grade 'inf' is no number"),
         ("qrels.tsv", "q1\td1\tgood", "qrels.tsv, line 41: the grade 'good'"),
-        ("qrels.tsv", "q1 d1 1", "qrels.tsv, line 41: 1 columns instead of 3"),
+        ("qrels.tsv", "q1 d1 1", "qrels.tsv, line 41: 1 fields where the first line has 3"),
         ("docs.jsonl", '{"id": "d1", "text": "again"}', "docs.jsonl, line 61: the id 'd1' was there before"),
         ("docs.jsonl", '{"id": "d77", "body": "x"}', r"docs.jsonl, line 61: text missing \(there is: id, body\)"),
         ("queries.jsonl", "{", "queries.jsonl, line 11: no JSON"),

@@ -185,6 +185,19 @@ def test_a_quotation_mark_of_a_tab_separated_file_is_a_character(caplog: pytest.
     assert read_back("a.csv", quoting="none") == texts
 
 
+@pytest.mark.parametrize(
+    "texts", [['"all of it"', '"and all of this"', "no mark"], ['"a ""word"" within"', *["no mark"] * 9]]
+)
+def test_marks_that_seem_to_enclose_the_fields_of_tsv_are_said(
+    texts: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Programs enclose all fields, or those that hold a mark, which they double; one quoted speech is no sign."""
+    Path("a.tsv").write_text("text\n" + "\n".join(texts) + "\n")
+    read_back("a.tsv", min_chars=1)
+    count = len([text for text in texts if '"' in text])
+    assert f"in {count} rows a field begins and ends with a quotation mark" in caplog.text
+
+
 @pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.jsonl", "a.json"])
 def test_a_zero_byte_is_white_space_if_wrong_bytes_are_replaced(name: str) -> None:
     text = "the doctor\0treats a rash"

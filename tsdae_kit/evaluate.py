@@ -89,7 +89,7 @@ def _holds_scores(text: str) -> bool:
 def _read_all(settings: EvaluateSettings) -> list[list[Task]]:
     from tsdae_kit.evaluation.data import read_tasks
 
-    groups = [read_tasks(name, settings.split) for name in settings.data]
+    groups = [read_tasks(name, settings.split, settings) for name in settings.data]
     names = [task.name for group in groups for task in group]
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:

@@ -34,7 +34,10 @@ def score_with_bm25(task: Task) -> dict[str, Sample] | None:
     depth = min(DEPTH, len(task.docs))
     found, scores = index.retrieve([_words(text) for text in task.queries], k=depth, show_progress=False)
     # Documents without a word of the query are no hits
-    rankings = [row[values > 0].tolist() for row, values in zip(found, scores, strict=True)]
+    itself = task.itself or [-1] * len(task.queries)
+    rankings = [
+        row[(values > 0) & (row != own)].tolist() for row, values, own in zip(found, scores, itself, strict=True)
+    ]
     return dict(measure_rankings(rankings, task.grades, task.metrics))
 
 

@@ -1,178 +1,174 @@
 """Reads evaluation data: a folder with queries and judgements, reranking lists, pairs, or several of these.
 
-The layout is the README's. A mistake in a file is one line with the file and the line number; what
-would make scores quietly wrong (a judged document that is not there) is refused.
+The layouts are the README's. What the files say of each other is checked here: a judgement of what is not there is
+left out and counted, a file that belongs to other data is refused.
 """
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Iterator, Sequence
-from itertools import chain
+import logging
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 from tsdae_kit.errors import KitError
+from tsdae_kit.evaluation.layouts import SearchFiles, describe_layouts, find_layout, list_folder, pairs_name
+from tsdae_kit.evaluation.rows import holds_pairs, read_documents, read_judgements, read_lists, read_pairs, read_queries
 from tsdae_kit.evaluation.tasks import Pairs, Reranking, Retrieval, Task
+from tsdae_kit.evaluation.unlabelled import make_proxies
+from tsdae_kit.settings import ReadingSettings
+from tsdae_kit.text.cleaning import clean_text
+from tsdae_kit.text.files import is_evaluation_data, kind_of, stem_of
 from tsdae_kit.text.pairs import read_manifest
+from tsdae_kit.text.reading import Format
 
-FILES = "queries.jsonl with docs.jsonl and qrels.tsv, rerank.jsonl, pairs_test.tsv"
+logger = logging.getLogger("tsdae_kit")
+UTF8 = ReadingSettings()
+_SHOWN = 3  # ids in a message
+Grades = dict[str, dict[str, float]]
 
 
-def read_tasks(name: str, split: str) -> list[Task]:
+def read_tasks(name: str, split: str, reading: ReadingSettings = UTF8) -> list[Task]:
     """Return everything to score that a folder or a file holds.
 
     Args:
-        name: A folder of evaluation data or of prepared pairs, a file of pairs (.tsv), or a text file.
+        name: A folder of evaluation data or of prepared pairs, a file of pairs, or a text file.
         split: ``test`` or ``dev``.
+        reading: How the files are written.
 
     Raises:
         KitError: If there is nothing, naming what there is; or if a file is not as it should be.
     """
-    path = Path(name)
+    path, form = Path(name), Format.of(reading)
     if not path.exists():
-        raise KitError(f"The evaluation data {name} does not exist. Name a folder that holds {FILES}.")
-    if path.is_file() and path.suffix == ".tsv":
-        return [_read_pairs(path, f"{path.resolve().parent.name}/{path.name}")]
-    if path.is_file() or read_manifest(path) is not None:
-        from tsdae_kit.evaluation.unlabelled import make_proxies
-
-        return list(make_proxies(path))
-    label = path.resolve().name
-    suffix = "" if split == "test" else f"_{split}"
+        raise KitError(
+            f"The evaluation data {name} does not exist. Name a folder that holds {describe_layouts(split)}."
+        )
+    if path.is_file():
+        return _read_file(path, form)
+    if read_manifest(path) is not None:
+        return list(make_proxies(path, form))
+    label, layout = path.resolve().name, find_layout(path, split)
     tasks: list[Task] = []
-    if (path / f"qrels{suffix}.tsv").exists():
-        tasks.append(_read_retrieval(path, suffix, f"{label} retrieval"))
-    if (path / f"rerank{suffix}.jsonl").exists():
-        tasks.append(_read_reranking(path / f"rerank{suffix}.jsonl", f"{label} reranking"))
-    tasks += [_read_pairs(file, f"{label} {_pairs_name(file, split)}") for file in _find_pairs(path, split)]
+    if layout.search:
+        tasks.append(_read_retrieval(layout.search, f"{label} retrieval", form))
+    if layout.rerank:
+        tasks.append(_read_reranking(layout.rerank, f"{label} reranking", form))
+    tasks += [_read_pairs(file, f"{label} {pairs_name(file, split)}", form) for file in layout.pairs]
     if not tasks:
-        held = ", ".join(sorted(entry.name for entry in path.iterdir())) or "nothing"
-        advice = f"For split {split} it should hold {FILES.replace('_test', f'_{split}')}"
+        advice = f"For split {split} it should hold {describe_layouts(split)}"
         if (path / "corpus.txt").exists():
             advice += f"; without labels, name the text: --data {path / 'corpus.txt'}"
-        raise KitError(f"{name} holds no evaluation data for split {split} (it holds: {held:.300}). {advice}.")
+        raise KitError(
+            f"{name} holds no evaluation data for split {split} (it holds: {list_folder(path):.300}). {advice}."
+        )
     return tasks
 
 
 def holds_split(path: Path, split: str) -> bool:
     """Return whether a folder has files of the split."""
-    found = [path / f"qrels_{split}.tsv", path / f"rerank_{split}.jsonl", *_find_pairs(path, split)]
-    return any(file.exists() for file in found)
+    return path.is_dir() and not find_layout(path, split).is_empty
 
 
-def _find_pairs(folder: Path, split: str) -> list[Path]:
-    """Return the files of pairs for the split; one of which there is a ``_decided`` version gives way to that."""
-    found = [path for path in sorted(folder.glob("*.tsv")) if {"pairs", split} <= set(path.stem.split("_"))]
-    return [path for path in found if path.with_name(f"{path.stem}_decided.tsv") not in found]
+def _read_file(path: Path, form: Format) -> list[Task]:
+    label = f"{path.resolve().parent.name}/{path.name}"
+    parts = stem_of(path).replace("-", "_").split("_")
+    if "rerank" in parts:
+        return [_read_reranking(path, label, form)]
+    if "pairs" in parts or (kind_of(path) == "tsv" and not is_evaluation_data(path)) or holds_pairs(path, form):
+        return [_read_pairs(path, label, form)]
+    if is_evaluation_data(path):
+        raise KitError(f"{path} is one file of several. Name their folder: --data {path.parent}.")
+    return list(make_proxies(path, form))
 
 
-def _pairs_name(path: Path, split: str) -> str:
-    """Return ``pairs`` and what else the file's name says: ``pairs_pit_test.tsv`` -> ``pairs pit``."""
-    return " ".join(["pairs", *(part for part in path.stem.split("_") if part not in ("pairs", split))])
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="\n") as stream:
-            for number, line in enumerate(stream, start=1):
-                if line.strip():
-                    yield number, line.rstrip("\r\n")
-    except FileNotFoundError as error:
-        raise KitError(f"{path} is missing. Retrieval takes queries.jsonl, docs.jsonl and qrels.tsv.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise KitError(f"{path} cannot be read ({error}). Give a UTF-8 file.") from error
-
-
-def _json_rows(path: Path, fields: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in _lines(path):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise KitError(f"{path}, line {number}: no JSON ({error}). Write one object a line.") from error
-        missing = [field for field in fields if not isinstance(row, dict) or row.get(field) is None]
-        if missing:
-            there = ", ".join(row) if isinstance(row, dict) else type(row).__name__
-            raise KitError(f"{path}, line {number}: {', '.join(missing)} missing (there is: {there:.100}). Add it.")
-        yield number, row
-
-
-def _texts(path: Path) -> dict[str, str]:
-    """Return the texts by id, titles before them; an empty one is in its place (Cranfield has two)."""
-    found: dict[str, str] = {}
-    for number, row in _json_rows(path, ("id", "text")):
-        text = " ".join(str(part) for part in (row.get("title"), row["text"]) if part)
-        if str(row["id"]) in found:
-            raise KitError(f"{path}, line {number}: the id {row['id']!r} was there before. Give each line its own.")
-        found[str(row["id"])] = text
-    return found
-
-
-def _columns(path: Path, names: str) -> Iterator[tuple[int, list[str]]]:
-    for number, line in _lines(path):
-        cells = line.split("\t")
-        if len(cells) != 3:
-            raise KitError(f"{path}, line {number}: {len(cells)} columns instead of 3. Write {names}, parted by tabs.")
-        yield number, cells
-
-
-def _read_retrieval(folder: Path, suffix: str, name: str) -> Retrieval:
-    queries, docs = _texts(folder / f"queries{suffix}.jsonl"), _texts(folder / "docs.jsonl")
+def _read_retrieval(files: SearchFiles, name: str, form: Format) -> Retrieval:
+    queries, docs = read_queries(files.queries, form), read_documents(files.docs, form)
+    grades = _read_grades(files, form, queries, docs)
+    relevant = {query: judged for query, judged in grades.items() if any(grade > 0 for grade in judged.values())}
+    scored = {query: judged for query, judged in relevant.items() if queries[query].strip()}
+    if not scored:
+        raise KitError(f"{files.qrels} marks no document as relevant. Give some a grade above 0.")
+    if len(grades) > len(scored):
+        logger.warning("%s: %s of %s judged queries have no relevant document or no text and are left out.",
+                       files.qrels, f"{len(grades) - len(scored):,}", f"{len(grades):,}")  # fmt: skip
     numbers = {key: number for number, key in enumerate(docs)}
-    qrels = folder / f"qrels{suffix}.tsv"
-    grades: dict[str, dict[int, int]] = {}
-    for line, (query, document, grade) in _columns(qrels, "query id, document id, grade"):
-        unknown = [
-            f"the {kind} {key!r} is not in {file}"
-            for kind, key, known, file in (
-                ("query", query, queries, f"queries{suffix}.jsonl"), ("document", document, numbers, "docs.jsonl"),
+    itself = tuple(
+        numbers[query] if judged.get(query, 0) <= 0 and _is_same(queries[query], docs.get(query)) else -1
+        for query, judged in scored.items()
+    )
+    own = sum(number >= 0 for number in itself)
+    if own:
+        logger.info("%s: %s of %s queries are documents themselves (the same id and text); each is left out of its own "
+                    "ranking, as in BEIR.", name, f"{own:,}", f"{len(scored):,}")  # fmt: skip
+    return Retrieval(
+        name,
+        queries=tuple(queries[query] for query in scored),
+        docs=tuple(docs.values()),
+        grades=tuple({numbers[key]: grade for key, grade in judged.items()} for judged in scored.values()),
+        itself=itself if own else (),
+    )
+
+
+def _is_same(query: str, document: str | None) -> bool:
+    """Return whether a document is the query's text, with or without a title before it."""
+    if document is None:
+        return False
+    query, document = (clean_text(text).casefold() for text in (query, document))
+    return document == query or document.endswith(f" {query}")
+
+
+def _read_grades(files: SearchFiles, form: Format, queries: Collection[str], docs: Collection[str]) -> Grades:
+    """Return the grades by query and document; what names something unknown is left out and counted."""
+    grades: Grades = {}
+    strange: list[str] = []
+    foreign: list[str] = []
+    total = 0
+    for line, query, document, grade in read_judgements(files.qrels, form):
+        total += 1
+        if query not in queries:
+            strange.append(query)
+        if document not in docs:
+            foreign.append(document)
+        if query not in queries or document not in docs:
+            continue
+        if grades.setdefault(query, {}).setdefault(document, grade) != grade:
+            before = grades[query][document]
+            raise KitError(
+                f"{files.qrels}, line {line}: the document {document!r} was judged {before:g} for the query {query!r} "
+                f"before, and now {grade:g}. Keep one of the two."
             )
-            if key not in known
-        ]  # fmt: skip
-        if unknown or not grade.strip().lstrip("-").isdigit():
-            fault = " and ".join(unknown) or f"the grade {grade!r} is no whole number"
-            raise KitError(f"{qrels}, line {line}: {fault}. Mend the line or leave it out.")
-        grades.setdefault(query, {})[numbers[document]] = int(grade)
-    judged = {query: found for query, found in grades.items() if any(grade > 0 for grade in found.values())}
-    if not judged:
-        raise KitError(f"{qrels} marks no document as relevant. Give some a grade above 0.")
-    texts = tuple(queries[query] for query in judged)
-    return Retrieval(name, texts, tuple(docs.values()), tuple(judged.values()))
+    _say_unknown(files.qrels, strange, total, f"queries that are not in {files.queries.name}")
+    _say_unknown(files.qrels, foreign, total, f"documents that are not in {files.docs.name}")
+    return grades
 
 
-def _read_reranking(path: Path, name: str) -> Reranking:
-    kept = []
-    for number, row in _json_rows(path, ("query",)):
-        positive, negative = row.get("positive"), row.get("negative")
-        if not isinstance(positive, list) or not isinstance(negative, list):
-            raise KitError(f"{path}, line {number}: positive and negative must be lists of texts. Write [...].")
-        if any(not isinstance(text, str) for text in chain(positive, negative)):
-            raise KitError(f"{path}, line {number}: positive and negative must hold texts alone. Mend the line.")
-        if positive and negative:  # else every order is right
-            kept.append((str(row["query"]), tuple(positive), tuple(negative)))
-    if not kept:
+def _say_unknown(qrels: Path, ids: Sequence[str], total: int, what: str) -> None:
+    """Say how many judgements are left out.
+
+    Raises:
+        KitError: If they are more than half: the file belongs to other data.
+    """
+    if not ids:
+        return
+    different = list(dict.fromkeys(ids))
+    shown = ", ".join(different[:_SHOWN]) + ", ..." * (len(different) > _SHOWN)
+    fault = f"{qrels}: {len(ids):,} of {total:,} judgements name {what} ({shown:.200})"
+    if 2 * len(ids) > total:
+        raise KitError(f"{fault}. Check that the files belong together.")
+    logger.warning("%s: left out.", fault)
+
+
+def _read_reranking(path: Path, name: str, form: Format) -> Reranking:
+    found = read_lists(path, form)
+    if not found:
         raise KitError(f"{path} holds no query with a positive and a negative. Add some.")
-    queries, positives, negatives = zip(*kept, strict=True)
+    queries, positives, negatives = zip(*found, strict=True)
     return Reranking(name, queries, positives, negatives)
 
 
-def _read_pairs(path: Path, name: str) -> Pairs:
-    rows = [
-        (_number(path, line, score), first, second)
-        for line, (score, first, second) in _columns(path, "score, text 1 and text 2")
-    ]
-    if len({score for score, _, _ in rows}) < 2:
+def _read_pairs(path: Path, name: str, form: Format) -> Pairs:
+    found = read_pairs(path, form)
+    if len({score for score, _, _ in found}) < 2:
         raise KitError(f"{path} holds fewer than two different scores: nothing to tell apart. Add other pairs.")
-    gold, firsts, seconds = zip(*rows, strict=True)
+    gold, firsts, seconds = zip(*found, strict=True)
     return Pairs(name, firsts, seconds, gold)
-
-
-def _number(path: Path, line: int, text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise KitError(f"{path}, line {line}: the score {text!r} is no number. Write it in the first column.")
-    return number

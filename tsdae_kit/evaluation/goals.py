@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsdae_kit.evaluation.data import holds_split, read_tasks
-from tsdae_kit.evaluation.tasks import Task
+from tsdae_kit.evaluation.data import UTF8, holds_split, read_tasks
+from tsdae_kit.evaluation.tasks import Retrieval, Task
+from tsdae_kit.settings import ReadingSettings
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -31,17 +32,22 @@ class Goal:
     @property
     def digest(self) -> str:
         """What is scored, as a number: scores on other texts cannot be compared."""
-        return hashlib.blake2b(repr(self).encode(), digest_size=16).hexdigest()
+        itself = [task.itself for task in self.tasks if isinstance(task, Retrieval) and task.itself]
+        return hashlib.blake2b((repr(self) + "".join(map(repr, itself))).encode(), digest_size=16).hexdigest()
 
 
-def read_goal(name: str) -> Goal:
+def read_goal(name: str, reading: ReadingSettings = UTF8) -> Goal:
     """Return the goal that a folder (or a file) of evaluation data sets.
+
+    Args:
+        name: The folder or file.
+        reading: How its files are written.
 
     Raises:
         KitError: If there is nothing to score, or a file is not as it should be.
     """
     split = "dev" if holds_split(Path(name), "dev") else "test"
-    tasks = read_tasks(name, split)
+    tasks = read_tasks(name, split, reading)
     alike = tuple(task for task in tasks if type(task) is type(tasks[0]) and task.metrics == tasks[0].metrics)
     return Goal(f"{Path(name).resolve().name} {tasks[0].metrics[0]}", split, alike)
 

@@ -15,7 +15,7 @@ from tsdae_kit.evaluation.samples import MeanOf
 DEPTH = 1000  # documents ranked for each query, trec_eval's own
 
 
-def measure_ranking(ranking: Sequence[int], grades: Mapping[int, int]) -> dict[str, float]:
+def measure_ranking(ranking: Sequence[int], grades: Mapping[int, float]) -> dict[str, float]:
     """Return nDCG@10 (gain = grade), MRR@10, recall@100 and average precision, each from 0 to 1.
 
     Args:
@@ -35,7 +35,7 @@ def measure_ranking(ranking: Sequence[int], grades: Mapping[int, int]) -> dict[s
 
 
 def measure_rankings(
-    rankings: Sequence[Sequence[int]], grades: Sequence[Mapping[int, int]], metrics: Sequence[str]
+    rankings: Sequence[Sequence[int]], grades: Sequence[Mapping[int, float]], metrics: Sequence[str]
 ) -> dict[str, MeanOf]:
     """Return the metrics over all queries."""
     rows = [measure_ranking(ranking, judged) for ranking, judged in zip(rankings, grades, strict=True)]

@@ -72,8 +72,14 @@ def _rank(task: Retrieval, embed: Embed) -> list[list[int]]:
     roles: tuple[Role, Role] = ("sentence", "sentence") if task.proxy else ("query", "document")
     docs, queries = embed(task.docs, roles[1]), embed(task.queries, roles[0])
     depth = min(DEPTH, len(docs))
-    at_once = max(_CELLS // len(docs), 1)
-    return [ranking for part in queries.split(at_once) for ranking in (part @ docs.T).topk(depth).indices.tolist()]
+    rankings: list[list[int]] = []
+    for part in queries.split(max(_CELLS // len(docs), 1)):
+        cosines = part @ docs.T
+        for row, number in enumerate(task.itself[len(rankings) : len(rankings) + len(part)]):
+            if number >= 0:
+                cosines[row, number] = -torch.inf
+        rankings += cosines.topk(depth).indices.tolist()
+    return rankings
 
 
 def _rerank(task: Reranking, embed: Embed) -> MeanOf:

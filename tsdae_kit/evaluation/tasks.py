@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -16,13 +16,16 @@ class Retrieval:
         docs: The texts searched.
         grades: For each query, the judged documents' numbers and grades.
         proxy: Whether the queries are documents made noisy, for want of labels.
+        itself: For each query, the number of the document that is the query and so is left out of its ranking, or -1;
+            empty where no query is a document.
     """
 
     name: str
     queries: tuple[str, ...]
     docs: tuple[str, ...]
-    grades: tuple[Mapping[int, int], ...]
+    grades: tuple[Mapping[int, float], ...]
     proxy: bool = False
+    itself: tuple[int, ...] = field(default=(), repr=False)  # the digests of runs that are resumed are made of the rest
 
     @property
     def metrics(self) -> tuple[str, ...]:

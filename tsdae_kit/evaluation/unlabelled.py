@@ -19,7 +19,7 @@ from tsdae_kit.errors import KitError
 from tsdae_kit.evaluation.tasks import Retrieval
 from tsdae_kit.text.noise import Noise
 from tsdae_kit.text.pairs import SPLITS, read_batches, read_manifest
-from tsdae_kit.text.reading import Format
+from tsdae_kit.text.reading import DEFAULT, Format
 from tsdae_kit.text.recipe import read_sentences
 
 SENTENCES = 1000  # queries at most
@@ -28,18 +28,19 @@ ROWS = 200_000  # of a larger corpus about so many sentences are looked at: whol
 _FEWEST = 2
 
 
-def make_proxies(path: Path) -> list[Retrieval]:
+def make_proxies(path: Path, form: Format = DEFAULT) -> list[Retrieval]:
     """Return the test of noisy sentences and their clean ones, and that of documents, where there are such.
 
     Args:
         path: A prepared folder: its held-out pairs, which training never sees, and the documents of all its
             sentences. Or a text file: up to 1,000 of its sentences, chosen and made noisy as ``prepare``
             does it with its defaults.
+        form: How the text file is written.
 
     Raises:
         KitError: If there are no such sentences.
     """
-    pairs = _held_out(path) if path.is_dir() else _sample(path)
+    pairs = _held_out(path) if path.is_dir() else _sample(path, form)
     place = path.resolve()
     label = place.name if path.is_dir() else f"{place.parent.name}/{place.name}"  # many are called corpus.txt
     proxies = _by_document(path, label) if path.is_dir() else []
@@ -63,9 +64,9 @@ def _held_out(folder: Path) -> list[tuple[str, str]]:
     ]
 
 
-def _sample(path: Path) -> list[tuple[str, str]]:
+def _sample(path: Path, form: Format) -> list[tuple[str, str]]:
     noise = Noise()
-    return [(noise(text), text) for text in _choose(read_sentences(path, Format()), SENTENCES)]
+    return [(noise(text), text) for text in _choose(read_sentences(path, form), SENTENCES)]
 
 
 def _by_document(folder: Path, label: str) -> list[Retrieval]:

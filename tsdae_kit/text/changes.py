@@ -25,16 +25,19 @@ def delete(noise: Noise, pieces: list[str], draws: array.array[int], threshold: 
     for i, draw in enumerate(draws):
         if draw >= threshold:
             piece = pieces[i]
-            left.append(piece if last == i - 1 or piece[0] == " " else _gap(noise, pieces[last + 1 : i + 1]) + piece)
+            left.append(piece if last == i - 1 or piece[0] == " " else _gap(noise, pieces, last + 1, i) + piece)
             last = i
     return left or [pieces[max(range(len(pieces)), key=draws.__getitem__)]] if pieces else []
 
 
-def _gap(noise: Noise, pieces: list[str]) -> str:
-    """Return what stands before the last of the pieces when the others are gone."""
+def _gap(noise: Noise, pieces: list[str], first: int, place: int) -> str:
+    """Return what stands before the piece at a place when those from the first to it are gone."""
+    start = pieces[place][0]
+    if start.isspace():
+        return ""
     if noise.words == "characters":
-        return "" if pieces[-1][0].isspace() or not any(piece[0].isspace() for piece in pieces) else " "
-    return "" if pieces[-1][0].isspace() or is_spaceless(pieces[-1][0]) else " "
+        return " " if any(piece[0].isspace() for piece in pieces[first:place]) else ""
+    return "" if is_spaceless(start) else " "
 
 
 def _cut(piece: str) -> tuple[str, str]:

@@ -132,11 +132,10 @@ def _text_columns(row: Row, form: Format, path: str, number: int) -> list[str]:
     """Return the columns of a row that hold its text; of several names, those that it has."""
     names = [name for name in form.columns or (TITLE, TEXT) if name in row]
     if not names or (not form.columns and TEXT not in row):
-        raise no_column(f"{path}, line {number}", (form.columns or (TEXT,))[0], row)
+        raise no_column(f"{path}, line {number}", (form.columns or (TEXT,))[0], row, form.advice)
     for name in names:
         if not isinstance(row[name], str | None):
             raise KitError(
-                f"{path}, line {number}: the column {name!r} holds {describe(row[name])}, not text. "
-                "Name the columns that hold the text: --column NAME."
+                f"{path}, line {number}: the column {name!r} holds {describe(row[name])}, not text. {form.advice}"
             )
     return names

@@ -45,6 +45,7 @@ class Format:
         all_columns: Whether each row is read whole, whatever its columns.
         header: Whether the first line of CSV and TSV names the columns; without, they are called 1, 2, 3.
         paragraphs: Whether blank lines part the texts of plain text.
+        advice: What to do about a file whose column of text is not known, by the flags of the command that reads.
     """
 
     encoding: str = ReadingSettings.encoding
@@ -54,6 +55,7 @@ class Format:
     all_columns: bool = False
     header: bool = True
     paragraphs: bool = False
+    advice: str = "Pass --column NAME."
 
     @classmethod
     def of(cls, settings: ReadingSettings) -> Format:
@@ -72,13 +74,16 @@ class Format:
         else:
             for column in self.columns or (TEXT,):
                 if column not in present:
-                    raise no_column(where, column, present)
+                    raise no_column(where, column, present, self.advice)
             texts = self.columns or [name for name in (TITLE, TEXT) if name in present]
             selected = [*texts, *[key for key in ID_COLUMNS if key in present and key not in texts][:1]]
         twice = next((name for name in selected if present.count(name) > 1), None)
         if twice is not None:
             raise KitError(f"{where}: {present.count(twice)} columns are called {twice!r}. Rename all but one.")
         return selected
+
+
+DEFAULT = Format()
 
 
 @dataclass(frozen=True)
@@ -232,7 +237,7 @@ def wrong_byte(path: str, line: int, error: UnicodeDecodeError, encoding: str) -
     )
 
 
-def no_column(where: str, column: str, names: Collection[str]) -> KitError:
+def no_column(where: str, column: str, names: Collection[str], advice: str) -> KitError:
     """Return the error that lists the columns there are."""
     listed = ", ".join(map(str, names)) or "none"
-    return KitError(f"{where}: there is no column {column!r} (there are: {listed:.300}). Pass --column NAME.")
+    return KitError(f"{where}: there is no column {column!r} (there are: {listed:.300}). {advice}")

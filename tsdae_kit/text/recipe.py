@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +132,7 @@ def read_sentences(path: Path, form: Format) -> Iterator[str]:
     """
     defaults = PrepareSettings()
     rules = Rules(defaults.min_chars, defaults.max_chars, defaults.min_letters)
+    form = replace(form, advice="Call the column that holds the text 'text'.")  # only prepare has a flag for it
     for chunk in read_chunks([path], form):
         for text, _ in texts_of(chunk, form):
             sentence = clean_text(text)

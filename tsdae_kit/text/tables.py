@@ -96,7 +96,8 @@ def read_csv(path: Path, form: Format, kind: str) -> Iterator[Part]:
                 yield part, numbers, lines.position
                 part, numbers, size = [], [], 0
         yield part, numbers, lines.position
-    if quoted and form.quoting == "auto":
+    # A program encloses all fields, or those with a mark in it, which it doubles; a quoted speech is a text.
+    if form.quoting == "auto" and quoted:
         logger.warning(
             "!!! %s: in %s rows quotation marks seem to enclose the fields, and are read as part of the text. "
             "If they do, pass --quoting quotes.", path, f"{quoted:,}"
@@ -247,7 +248,7 @@ def _select(path: Path, form: Format, schema: Any) -> list[str]:
     for name in selected:
         kind = schema.field(name).type
         if not (form.all_columns or name in ID_COLUMNS or _is_text(kind)):
-            raise KitError(f"{path}: the column {name!r} holds {kind}, not text. Pass --column NAME.")
+            raise KitError(f"{path}: the column {name!r} holds {kind}, not text. {form.advice}")
     return selected
 
 

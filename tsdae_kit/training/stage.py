@@ -54,7 +54,7 @@ class TrainingStage(ABC, Generic[Settings, Data]):
         """Return what the encoder is scored by while it is trained: the goals that ``--eval-data`` sets."""
         from tsdae_kit.evaluation.goals import read_goal
 
-        goals = [read_goal(name) for name in settings.eval_data]
+        goals = [read_goal(name, settings) for name in settings.eval_data]
         for name in ("require_gain", "patience"):
             if getattr(settings, name) and not goals:  # a resumed run has them in its record
                 raise KitError(f"{flag(name)} needs data on which a gain would show. Pass --eval-data.")
