@@ -64,7 +64,7 @@ def test_a_finished_run_shows_its_data_curves_neighbours_and_rebuilt_sentences(
     shown += [text for entry in found["neighbours"] for when in ("before", "after") for _, text in entry[when]]
     assert all(any(part in line for line in page.text.splitlines()) for part in [*shown, *held_out])
     html = (run / "report.html").read_text()
-    assert html.count("<polyline") == 5  # training and held-out loss, score, rate, speed
+    assert html.count("<polyline") == 8  # training and held-out loss, its three parts, score, rate, speed
     for name, value in (
         ("corpus", "180 sentences to train on, 20 held out, 0 dropped"),
         ("model", str(tiny_model)),
