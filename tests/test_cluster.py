@@ -40,8 +40,8 @@ except KitError as error:
 """
 
 
-def read_all(folder: str) -> tuple[Any, ...]:
-    corpus = load_pairs(Path(folder))
+def read_all(folder: str, noise: str) -> tuple[Any, ...]:
+    corpus = load_pairs(Path(folder), noise)
     splits = [[row for batch in read_batches(Path(folder), split) for row in batch.to_pylist()] for split in SPLITS]
     counts = {key: corpus.manifest[key] for key in ("read", "dropped", "examples", "train", "held_out", "noise")}
     return *(sorted(tuple(row.values()) for row in split) for split in splits), corpus.noise, counts
@@ -58,7 +58,8 @@ def test_ray_gives_the_local_engines_rows_with_a_worker_killed(
     Path("bad.txt").write_bytes(b"a good line of text\n\xff\n")
     Path("killer.py").write_text(OWN.format(place=Path().resolve()))
     monkeypatch.syspath_prepend(str(Path().resolve()))
-    given = {"noise": "killer.noise,delete:0.3", "held_out": 20, "split": "sentences"}
+    noise = "killer.noise,delete:0.3"
+    given = {"noise": noise, "held_out": 20, "split": "sentences"}
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
     ran = subprocess.run(
         [sys.executable, "-c", CALL.format(given=given)], env=environment, capture_output=True, text=True, check=False
@@ -70,6 +71,6 @@ def test_ray_gives_the_local_engines_rows_with_a_worker_killed(
     assert sorted(p.name for p in Path("ray").iterdir()) == ["held_out", "manifest.json", "report.html", "train"]
     assert [p.suffix for p in Path("ray/train").iterdir()] == [".parquet"] * 6
     prepare_corpus(files=["folder"], output="local", **given)
-    assert read_all("ray") == read_all("local")
-    adapt(data="ray", model=str(tiny_model), output="run", max_steps=2, batch_size=8)
+    assert read_all("ray", noise) == read_all("local", noise)
+    adapt(data="ray", noise=noise, model=str(tiny_model), output="run", max_steps=2, batch_size=8)
     assert len(ran.stdout.splitlines()) + len(ran.stderr.splitlines()) < 50, ran.stderr
