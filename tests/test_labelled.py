@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from tsdae_kit.errors import KitError
 from tsdae_kit.options import make_settings
@@ -21,6 +22,7 @@ from tsdae_kit.text.labelled import LabelledFile, load_labelled
 from tsdae_kit.text.reading import Format
 from tsdae_kit.text.roles import ALIASES, ANCHOR, LABEL, POSITIVE
 from tsdae_kit.training.objectives import check_learnable
+from tsdae_kit.training.progress import Progress
 
 
 def write(name: str, rows: list[dict[str, Any]]) -> Path:
@@ -421,3 +423,12 @@ def test_pairs_from_which_nothing_can_be_learned_are_refused(caplog: pytest.LogC
     learnable(pairs, "multiple-negatives")
     learnable([{**row, "anchor": "one query", "label": i % 2} for i, row in enumerate(pairs)], "contrastive")
     assert not caplog.text
+
+
+def test_a_loss_of_0_from_the_first_step_on_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    progress = Progress(Path("metrics.jsonl"), 8)
+    for loss in (0.0, 0.0, 0.5):
+        progress.on_log(
+            TrainingArguments("out"), TrainerState(epoch=0.5, max_steps=3), TrainerControl(), {"loss": loss}
+        )
+    assert caplog.text.count("!!! The loss is 0") == 1

@@ -89,6 +89,8 @@ class Progress(TrainerCallback):
             return
         if "eval_loss" in logs and self._tokens_per_word:
             logs = {**logs, "eval_perplexity": math.exp(min(logs["eval_loss"] * self._tokens_per_word, 700))}
+        if logs.get("loss") == 0 and "loss" not in self.first:
+            logger.warning("!!! The loss is 0: from this data, in batches of this size, the model learns nothing.")
         for kind in kinds:
             self.first.setdefault(kind, logs[kind])
             self.last[kind] = logs[kind]
