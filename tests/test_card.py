@@ -57,7 +57,7 @@ def test_stage_two_names_its_files_without_folders_and_tells_of_stage_one(adapte
     Path("secret/pairs.jsonl").write_text("".join(lines))
     final = fine_tune(files=["secret/pairs.jsonl"], model=str(adapted), output="two", **SHORT)
     facts, text = facts_of(final), (final / "README.md").read_text()
-    assert facts["pairs.jsonl"] == "16 rows of anchor and positive; objective multiple-negatives"
+    assert facts["pairs.jsonl"] == "16 rows; anchor = anchor, positive = positive; objective multiple-negatives"
     assert "secret" not in text
     assert text.count(TITLE) == 1
     before, _, after = text.partition("### The model it began with")

@@ -238,7 +238,7 @@ def test_stage_two_shows_neighbours_and_nothing_rebuilt(tiny_model: Path) -> Non
     Path("pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     fine_tune(files=["pairs.jsonl"], model=str(tiny_model), output="two", max_steps=3, batch_size=4, device="cpu")
     page = read_page(Path("two"))
-    assert "pairs.jsonl\n30 rows of anchor and positive; objective multiple-negatives\n" in page.text
+    assert "pairs.jsonl\n30 rows; anchor = anchor, positive = positive; objective multiple-negatives\n" in page.text
     assert "Nearest neighbours" in page.text
     assert "Rebuilt" not in page.text
 
