@@ -277,3 +277,15 @@ def test_two_folders_of_one_name_are_refused(data: Path) -> None:
     with pytest.raises(KitError, match="'field retrieval'"):
         score_models(models=["bm25"], data=["field", "other/field"])
     assert not EvaluateSettings.output.exists()
+
+
+def test_tables_that_fail_cost_no_scores(
+    data: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("tsdae_kit.evaluation.tables.show_all", fail)
+    report = score_models(models=[tiny_model], data=[data], device="cpu")
+    assert json.loads(Path("scores.json").read_text())["results"] == report["results"]
+    assert "!!! The tables could not be shown (ZeroDivisionError). The scores are whole: scores.json." in caplog.text

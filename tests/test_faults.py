@@ -98,6 +98,22 @@ def test_a_second_signal_stops_at_once_and_leaves_no_half_checkpoint(
     assert_equal_to_the_bit(uninterrupted, Path("run"))
 
 
+def test_a_signal_without_a_terminal_to_say_it_on_ends_the_run_whole(
+    given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the session that began it, and its pipes, are gone."""
+
+    def gone(file: int, text: bytes) -> int:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    with monkeypatch.context() as patch:
+        at_step(patch, 6, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        patch.setattr(os, "write", gone)
+        with pytest.raises(RunStopped, match="Stopped by SIGTERM after step 7"):
+            adapt(**given)
+    assert list_checkpoints(Path("run"))[0].name == "checkpoint-7"
+
+
 def test_a_signal_during_a_save_adds_no_step(
     given: dict[str, Any], uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

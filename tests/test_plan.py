@@ -172,6 +172,17 @@ def test_a_model_that_only_the_hub_can_have_is_not_called_missing(
     assert run_plan(plan, dry_run=True)[1] == "train: to do"
 
 
+def test_a_report_that_fails_costs_a_plan_nothing(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("tsdae_kit.plan.write_run_page", fail)
+    assert run_plan(write_plan(tiny_model))[-1] == "evaluate: to do"
+    assert "!!! The report could not be written (ZeroDivisionError). The runs and the scores are whole." in caplog.text
+
+
 def test_a_finished_plan_does_without_the_model_that_it_began_with(tiny_model: Path) -> None:
     shutil.copytree(tiny_model, "base")
     plan = write_plan(Path("./base").resolve())

@@ -257,6 +257,10 @@ def test_processes_that_do_different_work_are_refused_and_do_not_wait_for_each_o
         ({"WORLD_SIZE": "-2"}, "WORLD_SIZE is '-2'"),
         ({"LOCAL_WORLD_SIZE": "0"}, "LOCAL_WORLD_SIZE is '0'"),
         ({"RANK": "2"}, "RANK is 2, and WORLD_SIZE is 2"),
+        (
+            {"WORLD_SIZE": None, "PMI_SIZE": "4"},
+            "PMI_SIZE is 4, and no launcher has set WORLD_SIZE. Start.* unset PMI_SIZE",
+        ),
     ],
 )
 def test_a_schedulers_environment_without_a_launcher_is_one_line(
@@ -277,4 +281,5 @@ def test_a_schedulers_environment_without_a_launcher_is_one_line(
 def test_one_process_needs_no_launcher(size: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", size)
     monkeypatch.delenv("RANK", raising=False)
-    assert (processes.number(), processes.count()) == (0, 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")  # of whatever
+    assert (processes.number(), processes.count(), processes.local_count()) == (0, 1, 1)

@@ -92,6 +92,6 @@ def run_command(prog: str, command: Callable[[], object]) -> None:
         return
     finally:
         end_output()
-    with suppress(OSError):
+    with suppress(OSError, AttributeError):  # it may be closed too
         sys.stderr.write(f"{prog}: {fault}\n")
     sys.exit(code)

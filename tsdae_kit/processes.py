@@ -23,7 +23,7 @@ T = TypeVar("T")
 LONGEST_WAIT = timedelta(hours=12)  # while the first process evaluates, reports or uploads
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 Handler = Callable[[int, FrameType | None], Any]
-_ADVICE = "Start with torchrun or accelerate launch, or unset WORLD_SIZE"
+_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")  # accelerate reads them all
 
 
 def count() -> int:
@@ -36,25 +36,32 @@ def number() -> int:
     return _launched()[0]
 
 
+def local_count() -> int:
+    """Return how many of the processes share this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or 1) if count() > 1 else 1
+
+
 def _launched() -> tuple[int, int]:
     """Return this process's number and how many there are.
 
     Raises:
         KitError: If the environment says that there are several, and not how they find each other: a scheduler's does.
     """
-    size = os.environ.get("WORLD_SIZE") or "1"
+    name = next((name for name in _SIZES if os.environ.get(name)), "WORLD_SIZE")
+    size = os.environ.get(name) or "1"
     if size.strip() == "1":
         return 0, 1
-    needed = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+    advice = f"Start with torchrun or accelerate launch, or unset {name}"
+    needed = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
     if missing := [name for name in needed if not os.environ.get(name)]:
-        raise KitError(f"WORLD_SIZE is {size}, and no launcher has set {', '.join(missing)}. {_ADVICE}.")
+        raise KitError(f"{name} is {size}, and no launcher has set {', '.join(missing)}. {advice}.")
     numbers = {name: os.environ[name] for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT")}
     numbers["LOCAL_WORLD_SIZE"] = os.environ.get("LOCAL_WORLD_SIZE") or "1"
     for name, value in numbers.items():
         if not value.strip().isdecimal() or (name.endswith("SIZE") and not int(value)):
-            raise KitError(f"{name} is {value!r}, which is no number of a launcher. {_ADVICE}.")
+            raise KitError(f"{name} is {value!r}, which is no number of a launcher. {advice}.")
     if int(numbers["RANK"]) >= int(size):
-        raise KitError(f"RANK is {numbers['RANK']}, and WORLD_SIZE is {size}. {_ADVICE}.")
+        raise KitError(f"RANK is {numbers['RANK']}, and WORLD_SIZE is {size}. {advice}.")
     return int(numbers["RANK"]), int(size)
 
 

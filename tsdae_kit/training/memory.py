@@ -9,7 +9,6 @@ operating system does not say what a process would need, nor does a CPU's alloca
 from __future__ import annotations
 
 import ctypes
-import os
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from tsdae_kit import processes
 from tsdae_kit.denoising import cross_entropy
 from tsdae_kit.training.models import in_precision
 from tsdae_kit.training.space import count_weights
@@ -145,7 +145,7 @@ def free_memory(device: torch.device) -> int:
         with suppress(OSError, ValueError):  # no such file; "max"
             cached = dict(line.split() for line in Path(detail).read_text().splitlines()).get("inactive_file", 0)
             free = min(free, int(Path(limit).read_text()) - int(Path(usage).read_text()) + int(cached))
-    return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return free // processes.local_count()
 
 
 def keep_freed_memory() -> None:

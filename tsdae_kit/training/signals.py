@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from types import FrameType
 from typing import Any
 
@@ -52,7 +52,8 @@ class StopOnSignal(TrainerCallback):
             os.kill(os.getpid(), number)
         self.received = signal.Signals(number).name
         # Not through logging, whose buffers the signal may have interrupted.
-        os.write(2, b"Stopping after this step; the same signal again stops at once.\n")
+        with suppress(OSError):  # a terminal that is gone must not end the run before its state is saved
+            os.write(2, b"Stopping after this step; the same signal again stops at once.\n")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Save now and stop; an evaluation that is due breaks off, and is done when the run is resumed."""
