@@ -79,7 +79,7 @@ def locked(folder: Path, wait: bool) -> Iterator[bool]:
         try:
             str(folder).encode()  # a name that is no UTF-8 ends in a traceback of pyarrow or safetensors
             folder.parent.mkdir(parents=True, exist_ok=True)
-            handle = folder.with_name(f".{folder.name}.lock").open("w")
+            handle = folder.with_name(f".{folder.name}.lock").open("a")
         except (OSError, ValueError) as error:  # a root folder has no name
             raise KitError(
                 f"The folder {folder} cannot be written ({first_line(error)}). Choose another --output."
