@@ -266,6 +266,8 @@ def write_evaluation_folder(layout: str) -> None:
         "pairs": {"corpus.jsonl.gz": docs, "pairs_test_decided.tsv": pair, "nli_dev.tsv": pair,
                   "Pairs_Train.TSV": pair},
         "deep": {"field/docs.jsonl": docs, "field/Queries.JSONL": queries},
+        "gpl": {"corpus.jsonl": docs, "qgen-queries.jsonl": queries, "qgen-qrels/train.tsv": qrels},
+        "trec": {"docs.jsonl": docs, "test.qrels.txt": qrels, "topics.test.jsonl": queries, "en_pairs.dev.tsv": pair},
     }  # fmt: skip
     for name, content in files[layout].items():
         path = Path("data", name)
@@ -273,7 +275,7 @@ def write_evaluation_folder(layout: str) -> None:
         path.write_bytes(gzip.compress(content.encode()) if name.endswith("gz") else content.encode())
 
 
-@pytest.mark.parametrize("layout", ["ours", "beir", "pairs", "deep"])
+@pytest.mark.parametrize("layout", ["ours", "beir", "pairs", "deep", "gpl", "trec"])
 def test_of_a_folder_with_test_data_only_the_documents_are_read(layout: str, caplog: pytest.LogCaptureFixture) -> None:
     """Test queries that were trained on make every later score on them worthless (gpl issue 5)."""
     write_evaluation_folder(layout)
@@ -437,8 +439,14 @@ def test_an_unreadable_file_in_a_folder_is_named(monkeypatch: pytest.MonkeyPatch
     FILES["a.txt"](Path("folder/a.txt"))
     Path("folder/a.txt").chmod(0)
     if os.geteuid() == 0:  # root may read everything
-        refusal = PermissionError(errno.EACCES, "Permission denied", "folder/a.txt")
-        monkeypatch.setattr(Path, "open", lambda *args, **kwargs: (_ for _ in ()).throw(refusal))
+        whole = Path.open
+
+        def refuse(path: Path, *args: Any, **kwargs: Any) -> Any:
+            if path.name == "a.txt":
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return whole(path, *args, **kwargs)
+
+        monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(KitError, match=r"folder/a\.txt cannot be read"):
         read_back("folder")
 

@@ -34,11 +34,10 @@ KINDS = {
 }  # fmt: skip
 _COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": None}
 _LAYOUT = {"dataset_dict.json", "dataset_info.json", "state.json"}  # of a folder saved by ``datasets``
-# Names of test data, in the layouts that evaluate reads; a file of queries is some only beside judgements or documents.
-_QUERIES = re.compile(r"queries([_.-].*)?")
-_JUDGEMENTS = re.compile(r"qrels([_.-].*)?")
-_TEST_TEXTS = re.compile(r"rerank([_.-].*)?|(pairs|nli)([_.-].*)?[_.-](test|dev|train|decided)")
-_DOCUMENTS = ("docs", "corpus")
+# Words in the names of test data, in the layouts that evaluate reads; queries are some beside judgements or documents.
+_JUDGEMENTS, _QUERIES, _LISTS = {"qrels"}, {"queries", "topics"}, {"rerank"}
+_PAIRS, _SPLITS = {"pairs", "nli"}, {"train", "dev", "test", "all"}
+_DOCUMENTS = {"docs", "corpus"}
 
 
 def kind_of(path: Path) -> str | None:
@@ -58,12 +57,15 @@ def stem_of(path: Path) -> str:
 
 def is_evaluation_data(path: Path) -> bool:
     """Return whether the name and the neighbours of a file say that it holds test queries, pairs or judgements."""
-    stem, folder = stem_of(path), path.parent
-    if folder.name.lower() == "qrels" or _JUDGEMENTS.fullmatch(stem) or _TEST_TEXTS.fullmatch(stem):
+    words, folder = _words_of(path), path.parent
+    if "qrels" in folder.name.lower() or words & (_JUDGEMENTS | _LISTS) or (words & _PAIRS and words & _SPLITS):
         return True
-    if not _QUERIES.fullmatch(stem):
-        return False
-    return any(_JUDGEMENTS.fullmatch(other) or other in _DOCUMENTS for other in map(stem_of, folder.iterdir()))
+    beside = _JUDGEMENTS | _DOCUMENTS
+    return bool(words & _QUERIES) and any(_words_of(other) & beside for other in folder.iterdir())
+
+
+def _words_of(path: Path) -> set[str]:
+    return set(re.split(r"[\W_]+", stem_of(path)))
 
 
 def find_files(names: Sequence[str]) -> list[Path]:
