@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import quiet_frameworks, show_duration, show_messages
 from tsdae_kit.errors import KitError
 from tsdae_kit.folders import write_json
 from tsdae_kit.options import make_main, make_settings
-from tsdae_kit.settings import EvaluateSettings
+from tsdae_kit.settings import EvaluateSettings, ReadingSettings
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -70,6 +71,8 @@ def _evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     rows = make_rows(results, settings.models)
     report = {"settings": asdict(settings), "versions": _versions(), "results": rows}
     write_json(settings.output, report)
+    for source in dict.fromkeys(source for model in settings.models for source in _trained_on(model)):
+        _compare(source, [task for group in groups for task in group])
     seconds = show_duration(time.monotonic() - started)
     logger.info("\nScored in %s; all metrics, differences and versions: %s", seconds, settings.output)
     return report
@@ -84,6 +87,35 @@ def _read_all(settings: EvaluateSettings) -> list[list[Task]]:
     if twice:
         raise KitError(f"Two of --data are called {twice[0]!r}. Rename a folder, so that the rows can be told apart.")
     return groups
+
+
+def _compare(source: tuple[Path, ReadingSettings, str], tasks: Sequence[Task]) -> None:
+    """Say which texts of the data stand in what a model was trained on, if that is still there."""
+    from tsdae_kit.evaluation.overlap import read_training_texts, warn_of_overlap
+
+    try:
+        warn_of_overlap(tasks, read_training_texts(*source), str(source[0]))
+    except KitError as error:
+        logger.info("Not compared with the evaluation data: %s", error)
+
+
+def _trained_on(model: str) -> Iterator[tuple[Path, ReadingSettings, str]]:
+    """Yield data, how it is written and its fingerprint, of the run that made a model and of those before it."""
+    from tsdae_kit.training.runs import FINAL, read_record
+
+    place = Path(model).resolve()
+    seen: set[Path] = set()
+    while place not in seen and (place.name == FINAL or place.name.startswith("checkpoint-")):
+        seen.add(place)
+        with suppress(KitError):  # a record that is damaged
+            if record := read_record(place.parent):
+                known = record["settings"]
+                names = [entry.name for entry in fields(ReadingSettings) if entry.name in known]
+                reading = ReadingSettings(**{name: known[name] for name in names})
+                for name in (known.get("data"), known.get("with_pairs"), *known.get("files", ())):
+                    if name:
+                        yield Path(name), reading, record["data"]
+                place = Path(known["model"]).resolve()
 
 
 def _score_all(settings: EvaluateSettings, groups: Sequence[Sequence[Task]]) -> dict[tuple[str, str], Samples]:

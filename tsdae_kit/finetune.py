@@ -7,6 +7,7 @@ columns of the file, and is resumed, stopped and written as stage one is.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,13 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
         if not any(_wants_negatives(settings, file) for file in pairs.files):
             raise KitError("--mine-negatives is for pairs that belong together, without a label or a negative.")
         return replace(pairs, fingerprint=content_digest([*settings.sources, corpus]))
+
+    def training_texts(
+        self, settings: FineTuneSettings, data: LabelledPairs
+    ) -> Iterator[tuple[str, Iterable[Iterable[object]]]]:
+        """Yield the columns of each file."""
+        for file in data.files:
+            yield str(file.path), (column.to_pylist() for column in file.rows.columns)
 
     def make_loss(self, settings: FineTuneSettings, encoder: SentenceTransformer, data: LabelledPairs) -> nn.Module:
         """Return the loss, or one for each file by its name."""

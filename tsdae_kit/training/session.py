@@ -134,6 +134,7 @@ def _train(
     stack.enter_context(quiet_frameworks())
     goals = stage.read_goals(run.settings, data)
     _check_goals(run, goals)
+    processes.from_first(lambda: stage.compare_with_goals(run.settings, data, goals))
     device = choose_device(run.settings.device)
     if device.type == "cpu":
         keep_freed_memory()
