@@ -296,6 +296,14 @@ def test_names_of_pairs_say_what_they_said() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("beir")
+def test_quoted_fields_are_read_where_the_setting_says_so() -> None:
+    write(
+        "field/qrels.tsv", tabbed([tuple(f'"{cell}"' for cell in row) for row in [("qid", "docid", "score"), *JUDGED]])
+    )
+    assert read_tasks("field", "test", ReadingSettings(quoting="quotes")) == [EXPECTED]
+
+
 @pytest.mark.parametrize(("encoding", "reading"), [("latin-1", {"encoding": "latin-1"}), ("utf-16", {}),
                                                    ("latin-1", {"encoding_errors": "replace"})])  # fmt: skip
 @pytest.mark.usefixtures("beir")
@@ -329,6 +337,7 @@ BROKEN: list[tuple[str, str, str]] = [
     ("qrels.tsv", "query-id\tdoc\nq0\td0\n", r"qrels.tsv, line 1: grade missing \(there is: query-id, doc\)"),
     ("qrels.tsv", "q0\td0\tnan\n", r"line 1: the grade 'nan' is no number"),
     ("qrels.tsv", "q0\td0\tgood\n", r"line 1: the grade 'good' is no number"),
+    ("qrels.tsv", '"q0"\t"d0"\t"1"\n', r"the grade '\"1\"' is no number. If quotation marks enclose the fields, pass"),
     ("qrels.tsv", "", r"qrels.tsv marks no document as relevant"),
     ("qrels.json", '{"q0": {"d0": 1}}', r"line 1: query id, document id, grade missing"),
     ("qrels.jsonl", '{"qid": "q0", "docid": "d0", "score": [1]}', r"line 1: the grade a list is no number"),
