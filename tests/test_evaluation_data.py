@@ -28,6 +28,7 @@ from tsdae_kit.evaluation.scoring import score_task
 from tsdae_kit.evaluation.tasks import Pairs, Reranking, Retrieval, Task
 from tsdae_kit.options import flag
 from tsdae_kit.settings import EvaluateSettings, ReadingSettings
+from tsdae_kit.text.files import is_evaluation_data
 
 SENTENCES = make_sentences(30)
 DOCS = [{"_id": f"d{i}", "title": "On sleep" if i % 2 else "", "text": text} for i, text in enumerate(SENTENCES)]
@@ -286,6 +287,15 @@ def test_pairs_are_read_in_every_format_and_by_their_header(name: str, content: 
     Path(f"field/{name}").rename(f"field/{name.replace('-', '_').lower().replace('pairs_test', 'sts')}")
     (alone,) = read_tasks(f"field/{name.replace('-', '_').lower().replace('pairs_test', 'sts')}", "test")
     assert isinstance(alone, Pairs)
+
+
+@pytest.mark.parametrize("name", ["qrels.tsv", "QRELS-dev.txt", "test_qrels.tsv", "qrels/dev.tsv", "Rerank_dev.json.gz",
+                                  "pairs_test.csv", "de_pairs_test.tsv", "pairs-pit.dev.jsonl", "queries_dev.csv"])  # fmt: skip
+def test_what_evaluate_reads_is_no_corpus_for_prepare(name: str) -> None:
+    write("field/docs.jsonl", lines([{"id": "d1", "text": SENTENCES[0]}]))
+    write(f"field/{name}", "a\tb\tc\n")
+    assert is_evaluation_data(Path("field", name))
+    assert not is_evaluation_data(Path("field/docs.jsonl"))
 
 
 def test_names_of_pairs_say_what_they_said() -> None:

@@ -36,8 +36,8 @@ _COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": Non
 _LAYOUT = {"dataset_dict.json", "dataset_info.json", "state.json"}  # of a folder saved by ``datasets``
 # Names of test data, in the layouts that evaluate reads; a file of queries is some only beside judgements or documents.
 _QUERIES = re.compile(r"queries([_.-].*)?")
-_JUDGEMENTS = re.compile(r"qrels([_.-].*)?")
-_TEST_TEXTS = re.compile(r"rerank([_.-].*)?|(pairs|nli)([_.-].*)?[_.-](test|dev|train|decided)")
+_JUDGEMENTS = re.compile(r"(.*[_.-])?qrels([_.-].*)?")
+_TEST_TEXTS = re.compile(r"rerank([_.-].*)?|(.*[_.-])?(pairs|nli)([_.-].*)?[_.-](test|dev|train|decided)")
 _DOCUMENTS = ("docs", "corpus")
 
 
