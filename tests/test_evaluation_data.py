@@ -289,8 +289,11 @@ def test_pairs_are_read_in_every_format_and_by_their_header(name: str, content: 
     assert isinstance(alone, Pairs)
 
 
-@pytest.mark.parametrize("name", ["qrels.tsv", "QRELS-dev.txt", "test_qrels.tsv", "qrels/dev.tsv", "Rerank_dev.json.gz",
-                                  "pairs_test.csv", "de_pairs_test.tsv", "pairs-pit.dev.jsonl", "queries_dev.csv"])  # fmt: skip
+TEST_DATA = ["qrels.tsv", "QRELS-dev.txt", "test_qrels.tsv", "qrels/dev.tsv", "test.qrels", "Rerank_dev.json.gz",
+             "pairs_test.csv", "de_pairs_test.tsv", "pairs-pit.dev.jsonl", "queries_dev.csv"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TEST_DATA)
 def test_what_evaluate_reads_is_no_corpus_for_prepare(name: str) -> None:
     write("field/docs.jsonl", lines([{"id": "d1", "text": SENTENCES[0]}]))
     write(f"field/{name}", "a\tb\tc\n")
