@@ -28,6 +28,7 @@ from tsdae_kit.evaluation.scoring import score_task
 from tsdae_kit.evaluation.tasks import Pairs, Reranking, Retrieval, Task
 from tsdae_kit.options import flag
 from tsdae_kit.settings import EvaluateSettings, ReadingSettings
+from tsdae_kit.text.files import is_evaluation_data
 
 SENTENCES = make_sentences(30)
 DOCS = [{"_id": f"d{i}", "title": "On sleep" if i % 2 else "", "text": text} for i, text in enumerate(SENTENCES)]
@@ -288,12 +289,32 @@ def test_pairs_are_read_in_every_format_and_by_their_header(name: str, content: 
     assert isinstance(alone, Pairs)
 
 
+TEST_DATA = ["qrels.tsv", "QRELS-dev.txt", "test_qrels.tsv", "qrels/dev.tsv", "test.qrels", "Rerank_dev.json.gz",
+             "pairs_test.csv", "de_pairs_test.tsv", "pairs-pit.dev.jsonl", "queries_dev.csv"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TEST_DATA)
+def test_what_evaluate_reads_is_no_corpus_for_prepare(name: str) -> None:
+    write("field/docs.jsonl", lines([{"id": "d1", "text": SENTENCES[0]}]))
+    write(f"field/{name}", "a\tb\tc\n")
+    assert is_evaluation_data(Path("field", name))
+    assert not is_evaluation_data(Path("field/docs.jsonl"))
+
+
 def test_names_of_pairs_say_what_they_said() -> None:
     for name in ("pairs_2014_deft-forum_test.tsv", "de_pairs_test.tsv", "pairs_test_decided.tsv"):
         write(f"field/{name}", tabbed(PAIRS))
     assert [task.name for task in read_tasks("field", "test")] == [
         "field pairs de", "field pairs 2014 deft-forum", "field pairs decided"
     ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("beir")
+def test_quoted_fields_are_read_where_the_setting_says_so() -> None:
+    write(
+        "field/qrels.tsv", tabbed([tuple(f'"{cell}"' for cell in row) for row in [("qid", "docid", "score"), *JUDGED]])
+    )
+    assert read_tasks("field", "test", ReadingSettings(quoting="quotes")) == [EXPECTED]
 
 
 @pytest.mark.parametrize(("encoding", "reading"), [("latin-1", {"encoding": "latin-1"}), ("utf-16", {}),
@@ -329,6 +350,7 @@ BROKEN: list[tuple[str, str, str]] = [
     ("qrels.tsv", "query-id\tdoc\nq0\td0\n", r"qrels.tsv, line 1: grade missing \(there is: query-id, doc\)"),
     ("qrels.tsv", "q0\td0\tnan\n", r"line 1: the grade 'nan' is no number"),
     ("qrels.tsv", "q0\td0\tgood\n", r"line 1: the grade 'good' is no number"),
+    ("qrels.tsv", '"q0"\t"d0"\t"1"\n', r"the grade '\"1\"' is no number. If quotation marks enclose the fields, pass"),
     ("qrels.tsv", "", r"qrels.tsv marks no document as relevant"),
     ("qrels.json", '{"q0": {"d0": 1}}', r"line 1: query id, document id, grade missing"),
     ("qrels.jsonl", '{"qid": "q0", "docid": "d0", "score": [1]}', r"line 1: the grade a list is no number"),

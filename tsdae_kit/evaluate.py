@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsdae_kit.console import quiet_frameworks, show_duration, show_messages
@@ -20,7 +22,7 @@ from tsdae_kit.errors import KitError, only_warned
 from tsdae_kit.folders import check_own_file, check_place, digests_of, write_json
 from tsdae_kit.options import make_main, make_settings, to_record
 from tsdae_kit.processes import once
-from tsdae_kit.settings import EvaluateSettings
+from tsdae_kit.settings import EvaluateSettings, ReadingSettings
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -76,6 +78,8 @@ def _evaluate(settings: EvaluateSettings) -> dict[str, Any]:
                 logger.info("\n%s", show_task([result for result in results if result.task is task]))
         if sum(map(len, groups)) > 1:
             logger.info("\n%s", show_all(results, settings.models))
+    for source in dict.fromkeys(source for model in settings.models for source in _trained_on(model)):
+        _compare(source, [task for group in groups for task in group])
     seconds = show_duration(time.monotonic() - started)
     logger.info("\nScored in %s; all metrics, differences and versions: %s", seconds, settings.output)
     return report
@@ -95,6 +99,35 @@ def _read_all(settings: EvaluateSettings) -> list[list[Task]]:
     if twice:
         raise KitError(f"Two of --data are called {twice[0]!r}. Rename a folder, so that the rows can be told apart.")
     return groups
+
+
+def _compare(source: tuple[Path, ReadingSettings, str], tasks: Sequence[Task]) -> None:
+    """Say which texts of the data stand in what a model was trained on, if that is still there."""
+    from tsdae_kit.evaluation.overlap import read_training_texts, warn_of_overlap
+
+    try:
+        warn_of_overlap(tasks, read_training_texts(*source), str(source[0]))
+    except KitError as error:
+        logger.info("Not compared with the evaluation data: %s", error)
+
+
+def _trained_on(model: str) -> Iterator[tuple[Path, ReadingSettings, str]]:
+    """Yield data, how it is written and its fingerprint, of the run that made a model and of those before it."""
+    from tsdae_kit.training.runs import FINAL, read_record
+
+    place = Path(model).resolve()
+    seen: set[Path] = set()
+    while place not in seen and (place.name == FINAL or place.name.startswith("checkpoint-")):
+        seen.add(place)
+        with suppress(KitError):  # a record that is damaged
+            if record := read_record(place.parent):
+                known = record["settings"]
+                names = [entry.name for entry in fields(ReadingSettings) if entry.name in known]
+                reading = ReadingSettings(**{name: known[name] for name in names})
+                for name in (known.get("data"), known.get("with_pairs"), *known.get("files", ())):
+                    if name:
+                        yield Path(name), reading, record["data"]
+                place = Path(known["model"]).resolve()
 
 
 def _score_all(settings: EvaluateSettings, groups: Sequence[Sequence[Task]]) -> dict[tuple[str, str], Samples]:

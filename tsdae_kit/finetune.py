@@ -7,6 +7,7 @@ columns of the file, and is resumed, stopped and written as stage one is.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -90,6 +91,13 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
         """Return the files with mined negatives where they are wanted."""
         files = [self._with_negatives(settings, encoder, name, data) for name in _by_name(data)]
         return replace(data, files=tuple(files), corpus=())
+
+    def training_texts(
+        self, settings: FineTuneSettings, data: LabelledPairs
+    ) -> Iterator[tuple[str, Iterable[Iterable[object]]]]:
+        """Yield the columns of each file."""
+        for file in data.files:
+            yield str(file.path), (column.to_pylist() for column in file.rows.columns)
 
     def make_loss(self, settings: FineTuneSettings, encoder: SentenceTransformer, data: LabelledPairs) -> nn.Module:
         """Return the loss, or one for each file by its name."""

@@ -8,7 +8,7 @@ The heavy libraries are imported only when the input has been checked.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -75,6 +75,16 @@ class Adaptation(TrainingStage[TrainSettings, "PreparedCorpus"]):
 
         pairs = load_labelled([settings.with_pairs], Format.of(settings), settings.columns)
         return replace(corpus, beside=replace(pairs, files=tuple(map(positives, pairs.files))))
+
+    def training_texts(
+        self, settings: TrainSettings, data: PreparedCorpus
+    ) -> Iterator[tuple[str, Iterable[Iterable[object]]]]:
+        """Yield the prepared sentences, and the labelled texts beside them."""
+        from tsdae_kit.text.pairs import prepared_texts
+
+        yield str(settings.data), prepared_texts(settings.data)
+        for file in data.beside.files if data.beside else ():
+            yield str(file.path), (column.to_pylist() for column in file.rows.columns)
 
     def load_encoder(self, settings: TrainSettings, data: PreparedCorpus, device: torch.device) -> SentenceTransformer:
         """Return the base model, or a new one with a tokenizer learned from the corpus; with the words added."""

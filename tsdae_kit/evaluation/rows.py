@@ -272,5 +272,7 @@ def _number(value: Any, where: str, what: str, advice: str) -> float:
         number = math.nan
     if not math.isfinite(number):
         shown = repr(value) if isinstance(value, str | int | float) else describe(value)
+        if word[:1] == word[-1:] == '"':
+            advice = "If quotation marks enclose the fields, pass --quoting quotes."
         raise KitError(f"{where}: the {what} {shown:.80} is no number. {advice}")
     return number

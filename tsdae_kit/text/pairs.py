@@ -198,6 +198,13 @@ def read_batches(folder: Path, split: str) -> Iterator[pa.RecordBatch]:
             yield from ipc.open_stream(stream)
 
 
+def prepared_texts(folder: Path) -> Iterator[list[str]]:
+    """Yield the sentences of a prepared folder, those held out too, in batches."""
+    for split in SPLITS:
+        for batch in read_batches(folder, split):
+            yield batch["clean"].to_pylist()
+
+
 def load_pairs(folder: Path, noise: str | None = None) -> PreparedCorpus:
     """Return the prepared data set in ``folder``.
 

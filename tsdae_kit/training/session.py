@@ -135,8 +135,7 @@ def _train(
     from tsdae_kit.training.space import check_space
 
     stack.enter_context(quiet_frameworks())
-    goals = stage.read_goals(run.settings, data)
-    _check_goals(run, goals)
+    goals = _read_goals(stage, run, data)
     device = choose_device(run.settings.device)
     if device.type == "cpu":
         keep_freed_memory()
@@ -237,7 +236,9 @@ def _make_loss(
     return stage.resolve(settings, steps), loss, steps
 
 
-def _check_goals(run: Run, goals: list[Goal]) -> None:
+def _read_goals(stage: TrainingStage[Any, Any], run: Run, data: TrainingData) -> list[Goal]:
+    """Return what the encoder is scored by; data that has changed is refused, texts that are trained on are counted."""
+    goals = stage.read_goals(run.settings, data)
     for goal in goals:
         if run.record is not None and run.record.get("goals", {}).get(goal.name) != goal.digest:
             raise KitError(
@@ -246,6 +247,8 @@ def _check_goals(run: Run, goals: list[Goal]) -> None:
             )
         note = "" if goal.split == "dev" else ", which has no dev part: do not report on what the run is chosen by"
         logger.info("Scored by %s on its %s part%s.", goal.name, goal.split, note)
+    processes.from_first(lambda: stage.compare_with_goals(run.settings, data, goals))
+    return goals
 
 
 def _make_trainer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from tsdae_kit import processes
@@ -50,6 +51,10 @@ class TrainingStage(ABC, Generic[Settings, Data]):
     def load_data(self, settings: Settings) -> Data:
         """Return what is trained on."""
 
+    @abstractmethod
+    def training_texts(self, settings: Settings, data: Data) -> Iterator[tuple[str, Iterable[Iterable[object]]]]:
+        """Yield the place of each part of the training data and, in batches, its texts (other values do not matter)."""
+
     def read_goals(self, settings: Settings, data: Data) -> list[Goal]:
         """Return what the encoder is scored by while it is trained: the goals that ``--eval-data`` sets."""
         from tsdae_kit.evaluation.goals import read_goal
@@ -59,6 +64,14 @@ class TrainingStage(ABC, Generic[Settings, Data]):
             if getattr(settings, name) and not goals:  # a resumed run has them in its record
                 raise KitError(f"{flag(name)} needs data on which a gain would show. Pass --eval-data.")
         return goals
+
+    def compare_with_goals(self, settings: Settings, data: Data, goals: list[Goal]) -> None:
+        """Say which texts of the goals are trained on."""
+        from tsdae_kit.evaluation.overlap import warn_of_overlap
+
+        tasks = [task for goal in goals for task in goal.tasks]
+        for place, texts in self.training_texts(settings, data) if tasks else ():
+            warn_of_overlap(tasks, texts, place)
 
     def load_encoder(self, settings: Settings, data: Data, device: torch.device) -> SentenceTransformer:
         """Return the model to start from, without adapters."""

@@ -1,0 +1,116 @@
+"""What stands both in the training text and in the evaluation data is counted and said, by all commands."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import make_sentences
+from tsdae_kit import adapt, fine_tune, prepare_corpus, score_models
+from tsdae_kit.evaluation.data import read_tasks
+from tsdae_kit.evaluation.overlap import count_overlap
+from tsdae_kit.evaluation.tasks import Pairs, Retrieval
+from tsdae_kit.text.pairs import prepared_texts
+
+SENTENCES = make_sentences(130)
+SHORT = {"max_steps": 1, "batch_size": 4, "precision": "fp32", "device": "cpu", "eval_steps": 1}
+
+
+def count(texts: list[str], corpus: list[str]) -> int:
+    task = Retrieval("field retrieval", tuple(texts), ("a",), ({0: 1},) * len(texts))
+    ((same, found, total),) = count_overlap([task], [corpus, ["another batch"]])
+    assert same is task
+    assert total == len(texts)
+    return found
+
+
+def test_texts_are_the_same_whatever_their_case_and_white_space() -> None:
+    corpus = ["The doctor treats a rash.", "One patient sleeps well.", "größer als früher"]
+    assert count(["the  doctor treats\na rash.", "GRÖSSER als früher", "The doctor"], corpus) == 2
+
+
+def test_a_text_whose_sentences_are_all_there_is_there() -> None:
+    """As ``prepare --split sentences`` leaves a corpus; sentences that are too short it drops."""
+    corpus = ["The doctor treats a rash.", "One patient sleeps well."]
+    both, half = "Yes! The doctor treats a rash. One patient sleeps well.", "The doctor treats a rash. Then he sleeps."
+    assert count([both, half], corpus) == 1
+    assert count(["Yes. No.", ""], corpus) == 0
+
+
+def test_documents_and_proxies_are_not_compared() -> None:
+    write_corpus(SENTENCES)
+    tasks = read_tasks("prepared", "test")
+    assert count_overlap(tasks, prepared_texts(Path("prepared"))) == []
+    task = Retrieval("a", ("never seen before",), tuple(SENTENCES), ({0: 1},))
+    assert [found for _, found, _ in count_overlap([task], prepared_texts(Path("prepared")))] == [0]
+
+
+def write_corpus(sentences: list[str]) -> None:
+    Path("corpus.txt").write_text("\n".join(sentences) + "\n")
+    prepare_corpus(files=["corpus.txt"], output="prepared")
+
+
+def write_field() -> None:
+    """Write ten queries, of which four are among the first hundred sentences, and six pairs with three such texts."""
+    Path("field").mkdir()
+    queries = SENTENCES[96:106]
+    for name, texts in (("queries", queries), ("docs", SENTENCES[:50])):
+        rows = [{"id": str(i), "text": f"{text.upper()} "} for i, text in enumerate(texts)]
+        Path(f"field/{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("field/qrels.tsv").write_text("".join(f"{i}\t{i}\t1\n" for i in range(10)))
+    pairs = [f"{i % 2}\t{SENTENCES[97 + i]}\t{SENTENCES[110 + i]}\n" for i in range(6)]
+    Path("field/pairs_test.tsv").write_text("".join(pairs))
+
+
+LINE = "!!! 4 of 10 queries of field retrieval and 3 of 12 texts of field pairs stand in the training text"
+
+
+def test_every_command_says_what_of_the_evaluation_data_was_trained_on(
+    tiny_model: Path, messages: Callable[[], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    write_field()
+    write_corpus(SENTENCES[:100])
+    adapt(data="prepared", model=tiny_model, output="one", eval_data=["field"], decoder_warmup_steps=0, **SHORT)
+    goal = LINE.partition(" and")[0] + " stand in the training text"  # retrieval alone steers a run
+    assert f"{goal} (prepared): scores on them flatter the model." in messages()
+    caplog.clear()
+
+    pairs = [{"anchor": SENTENCES[i], "positive": SENTENCES[i + 1]} for i in range(102, 112, 2)]
+    Path("pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    fine_tune(files=["pairs.jsonl"], model="one/final", output="two", eval_data=["field"], **SHORT)
+    assert "!!! 4 of 10 queries of field retrieval stand in the training text (pairs.jsonl): scores" in messages()
+    assert "prepared" not in messages()
+    caplog.clear()
+
+    score_models(models=[tiny_model, "one/final", "two/final"], data=["field"], device="cpu")
+    assert messages().count("!!!") == 2
+    assert f"{LINE} (prepared): scores on them flatter the model." in messages()
+    assert "4 of 10 queries of field retrieval and 3 of 12 texts of field pairs stand" in messages()
+    assert "(pairs.jsonl)" in messages()
+    caplog.clear()
+
+    shutil.rmtree("prepared")
+    write_corpus(SENTENCES[:120])
+    score_models(models=["one/final", "one/base"], data=["field"], device="cpu")
+    assert "!!!" not in messages()
+    assert "prepared is not there any more as it was trained on" in messages()
+
+
+def test_labelled_pairs_beside_the_text_are_compared(tiny_model: Path, messages: Callable[[], str]) -> None:
+    write_field()
+    write_corpus(SENTENCES[:50])
+    Path("pairs.tsv").write_text("anchor\tpositive\n" + "".join(f"{SENTENCES[i]}\tx {i}\n" for i in range(96, 99)))
+    adapt(data="prepared", model=tiny_model, output="one", eval_data=["field"], decoder_warmup_steps=0,
+          with_pairs="pairs.tsv", **SHORT)  # fmt: skip
+    assert "!!! 3 of 10 queries of field retrieval stand in the training text (pairs.tsv): scores" in messages()
+    score_models(models=["one/final"], data=["field"], device="cpu")
+    assert messages().count("(pairs.tsv): scores on them") == 2
+
+
+def test_texts_of_pairs_are_counted_on_both_sides() -> None:
+    task = Pairs("p", ("one patient", "two"), ("some pain", "one patient"), (0.0, 1.0))
+    assert count_overlap([task], [["One patient", 5, None]]) == [(task, 2, 4)]
