@@ -293,6 +293,30 @@ def test_mined_negatives_that_are_gone_or_not_wanted_are_one_line(tiny_model: Pa
     assert not Path("other").exists()
 
 
+def test_mining_that_fails_leaves_no_run(tiny_model: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder stood there already, with a record, and the next try was refused."""
+    file = write("pairs.jsonl", pairs())
+    Path("damaged.txt").write_bytes(b"a good sentence of the field\nand a b\xe9d one\n")
+    with pytest.raises(KitError, match=r"damaged\.txt, line 2: the byte 0xe9 is not UTF-8"):
+        tune(tiny_model, file, mine_negatives="damaged.txt")
+    monkeypatch.setattr("tsdae_kit.training.mining.MARGIN", 1.9)
+    with pytest.raises(KitError, match="No hard negatives were found"):
+        tune(tiny_model, file, mine_negatives=corpus)
+    assert not Path("run").exists()
+
+
+def test_rows_called_query_pos_neg_are_trained_on_as_anchor_positive_negative(tiny_model: Path) -> None:
+    """To the bit; the library takes texts by position, and `neg` once stood where the positive belongs."""
+    rows = [{"anchor": row["anchor"], "positive": row["positive"], "negative": text}
+            for row, text in zip(pairs(), reversed(make_sentences(160)[80:]), strict=True)]  # fmt: skip
+    renamed = [
+        {"neg": r["negative"], "id": str(i), "pos": r["positive"], "query": r["anchor"]} for i, r in enumerate(rows)
+    ]
+    for name, content in (("plain", rows), ("renamed", renamed)):
+        tune(tiny_model, write(f"{name}.jsonl", content), output=name)
+    assert_equal_to_the_bit(Path("plain"), Path("renamed"), STEPS)
+
+
 def same(first: Path, second: Path) -> bool:
     a, b = (SentenceTransformer(str(folder), device="cpu").state_dict() for folder in (first, second))
     return all(torch.equal(a[name], b[name]) for name in a)

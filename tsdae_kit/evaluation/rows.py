@@ -16,8 +16,10 @@ from typing import Any
 
 from tsdae_kit.errors import KitError
 from tsdae_kit.text.files import kind_of
+from tsdae_kit.text.labels import TRUTH
 from tsdae_kit.text.parsing import describe, read_rows
 from tsdae_kit.text.reading import ID_COLUMNS, TEXT, TITLE, Format
+from tsdae_kit.text.roles import ALIASES, LABEL, is_metadata, is_number, plain_name
 
 logger = logging.getLogger("tsdae_kit")
 Names = tuple[str, ...]
@@ -29,11 +31,9 @@ _JUDGEMENT = {
     "document id": (*_DOCUMENT_IDS[len(ID_COLUMNS) :], "document", "doc"),
     "grade": ("score", "grade", "relevance", "rel", "label", "judgement", "judgment"),
 }
-_SCORES = ("score", "label", "similarity", "similarity_score", "relatedness_score", "gold_score", "is_duplicate")
+_SCORES = ALIASES[LABEL][0]
 _TWO_TEXTS = [(f"{name}{first}", f"{name}{second}") for name in ("text", "sentence", "question")
-              for first, second in (("1", "2"), ("_1", "_2"), ("_a", "_b"))]  # fmt: skip
-_NO_TEXTS = (*ID_COLUMNS, "pair_id", "guid", "index", "idx", "split", "source", "lang", "language")
-_TRUTH = {"true": 1.0, "false": 0.0}
+              for first, second in (("1", "2"), ("_a", "_b"))]  # fmt: skip
 _ROLES = {"query": ("query", TEXT), "positive": ("positive", "positives", "pos"),
           "negative": ("negative", "negatives", "neg")}  # fmt: skip
 
@@ -167,10 +167,10 @@ def _pair_cells(path: Path, form: Format) -> Iterator[tuple[int, list[Any]]]:
 
 
 def _pair_columns(names: Names, where: str) -> list[str]:
-    scores = [name for name in names if _plain(name) in _SCORES]
+    scores = [name for name in names if plain_name(name) in _SCORES]
     texts = next(
         ([one, other] for two in _TWO_TEXTS if (one := _find(names, two[:1])) and (other := _find(names, two[1:]))),
-        [name for name in names if name not in scores and _plain(name) not in _NO_TEXTS],
+        [name for name in names if name not in scores and not is_metadata(name)],
     )
     if len(scores) != 1 or len(texts) != 2:
         shown = ", ".join(names)
@@ -225,25 +225,13 @@ def _require(names: Names, roles: dict[str, Names], where: str) -> list[str]:
 
 
 def _find(names: Sequence[str], aliases: Sequence[str]) -> str | None:
-    known = {_plain(name): name for name in reversed(names)}
+    known = {plain_name(name): name for name in reversed(names)}
     return next((known[alias] for alias in aliases if alias in known), None)
-
-
-def _plain(name: str) -> str:
-    return name.strip().lower().replace("-", "_").replace(" ", "_")
 
 
 def _is_header(cells: Sequence[str], aliases: Sequence[str]) -> bool:
     """Return whether a first row names columns: it has a known name, and no number."""
-    return _find(cells, aliases) is not None and not any(_is_number(cell) for cell in cells)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return _find(cells, aliases) is not None and not any(is_number(cell) for cell in cells)
 
 
 def _identity(value: Any, where: str) -> str:
@@ -264,8 +252,8 @@ def _text(value: Any, name: str, where: str) -> str:
 
 def _number(value: Any, where: str, what: str, advice: str) -> float:
     word = str(value).strip().lower()
-    if word in _TRUTH:
-        return _TRUTH[word]
+    if word in TRUTH:
+        return float(TRUTH[word])
     try:
         number = float(value) if isinstance(value, str | int | float) else math.nan
     except (ValueError, OverflowError):

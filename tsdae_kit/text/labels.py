@@ -13,7 +13,7 @@ from tsdae_kit.text.roles import is_number, plain_name
 
 Labels = Literal["none", "binary", "scores", "classes"]
 MOST_CLASSES = 20
-_TRUTH = {"true": 1, "false": 0, "yes": 1, "no": 0, "t": 1, "f": 0, "y": 1, "n": 0}
+TRUTH = {"true": 1, "false": 0, "yes": 1, "no": 0, "t": 1, "f": 0, "y": 1, "n": 0}
 _NO_LABEL = {"", "-", "nan", "none", "null", "n/a"}  # SNLI marks a pair without a majority by "-"
 _GRADES = {"score", "scores", "similarity", "similarity_score", "sim", "relatedness", "relatedness_score", "rating",
            "grade", "relevance", "relevance_score", "sts_score", "human_score", "gold_score"}  # fmt: skip
@@ -40,8 +40,8 @@ def read_labels(
                 f"{path}, line {line}: the label {column!r} holds {describe(value)}. Give a number or a class."
             )
     texts = [value.strip() if isinstance(value, str) else value for _, value in labels]
-    if all(isinstance(value, bool) or str(value).casefold() in _TRUTH for value in texts):
-        truths = [int(value) if isinstance(value, bool) else _TRUTH[str(value).casefold()] for value in texts]
+    if all(isinstance(value, bool) or str(value).casefold() in TRUTH for value in texts):
+        truths = [int(value) if isinstance(value, bool) else TRUTH[str(value).casefold()] for value in texts]
         return truths, "binary", ()
     numbers = [not isinstance(value, str) or is_number(value) for value in texts]
     if all(numbers):

@@ -139,7 +139,12 @@ def is_known_name(name: str) -> bool:
         return False
     plain = plain_name(name)
     known = any(plain in group for groups in ALIASES.values() for group in groups)
-    return known or bool(_NEGATIVE.fullmatch(plain) or (plain and _METADATA.fullmatch(plain)))
+    return known or bool(_NEGATIVE.fullmatch(plain) or (plain and is_metadata(name)))
+
+
+def is_metadata(name: str) -> bool:
+    """Return whether a column is called as those about a row are, which are not to be learned from."""
+    return bool(_METADATA.fullmatch(plain_name(name)))
 
 
 def read_mapping(columns: Sequence[str]) -> dict[str, list[str]]:
@@ -199,7 +204,7 @@ def assign_roles(columns: Mapping[str, ColumnValues], mapping: Mapping[str, list
     unused = tuple(name for name in columns if name not in used)
     if label is None:
         for name in unused:
-            if not _METADATA.fullmatch(plain[name]) and columns[name].may_be_label:
+            if not is_metadata(name) and columns[name].may_be_label:
                 raise KitError(
                     f"{where}: the column {name!r} may be a label or not. Say which: --columns anchor={anchor} "
                     f"positive={positive} label={name}, or without label={name}."
@@ -229,7 +234,7 @@ def _find_texts(
     if anchor is None and positive is not None and plain[positive] in ALIASES[POSITIVE][-1]:
         positive = None  # a general name says positive only beside an anchor
     if anchor is None and positive is None:
-        unknown = [name for name in texts if not _METADATA.fullmatch(plain[name])]
+        unknown = [name for name in texts if not is_metadata(name)]
         return pair or ((unknown[0], unknown[1]) if len(unknown) == 2 and not has_negatives else (None, None))
     return anchor, positive
 
