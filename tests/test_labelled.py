@@ -227,6 +227,7 @@ def test_lists_of_negatives_and_rows_with_fewer(caplog: pytest.LogCaptureFixture
     assert str(file.roles).endswith("not used: pos_scores, neg_scores")
     assert "2 rows have fewer than 2 negatives, which are repeated" in caplog.text
     assert "2 rows have no negative and take other rows' positives" in caplog.text
+    assert "in 1 rows a negative is the row's own anchor or positive, and is left out" in caplog.text
 
 
 def test_each_positive_of_a_list_is_a_pair_and_a_long_list_of_negatives_is_cut() -> None:

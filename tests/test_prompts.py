@@ -81,7 +81,7 @@ def test_pairs_that_belong_together_have_the_query_and_the_document_prompt(
 ) -> None:
     """By position, whatever the columns are called, so that a loss gets what the model will be asked with."""
     seen = watch(monkeypatch, losses.MultipleNegativesRankingLoss, first_text)
-    rows = [{**row, "negative": text} for row, text in zip(pairs(), make_sentences(80), strict=True)]
+    rows = [{**row, "negative": text} for row, text in zip(pairs(), make_sentences(160)[80:], strict=True)]
     tune(prompted(tiny_model, BOTH), write("triplets.jsonl", rows))
     assert seen
     for anchor, *others in seen:

