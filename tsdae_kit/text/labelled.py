@@ -1,8 +1,7 @@
 """Labelled pairs from files: anchor, positive, negatives and label, whatever a file's columns are called.
 
-What the columns mean is decided in :mod:`tsdae_kit.text.roles`; what the label is, and which rows can be learned from,
-here. Files are read whole, before anything is trained: labelled data is small, and a wrong row in its middle must not
-end a run.
+What the columns mean is decided in :mod:`tsdae_kit.text.roles`, whether the first line names them here. Files are
+read whole, before anything is trained: labelled data is small, and a wrong row in its middle must not end a run.
 """
 
 from __future__ import annotations
@@ -12,34 +11,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tsdae_kit.errors import KitError
 from tsdae_kit.text.files import content_digest, kind_of
-from tsdae_kit.text.labels import Labels, is_missing, read_labels
-from tsdae_kit.text.parsing import describe, read_rows
+from tsdae_kit.text.labelled_rows import collect_rows
+from tsdae_kit.text.labels import Labels
+from tsdae_kit.text.parsing import read_rows
 from tsdae_kit.text.reading import Format, Row
 from tsdae_kit.text.roles import (
-    ANCHOR,
     LABEL,
-    NEGATIVE,
-    POSITIVE,
     SHORT,
     ColumnValues,
     Roles,
     assign_roles,
     is_known_name,
-    is_nothing,
     is_number,
     profile_columns,
     read_mapping,
 )
 
 logger = logging.getLogger("tsdae_kit")
-MOST_NEGATIVES = 7  # of a row; FlagEmbedding's default (train_group_size 8)
 _NLI = {"entailment", "neutral", "contradiction"}
 _LOOKED_AT = 200  # rows by which a first line is told from a header
 
@@ -203,7 +197,8 @@ def _load(path: Path, table: _Table, mapping: Mapping[str, list[str]]) -> Labell
         raise KitError(f"{path} holds no rows. Give pairs of texts.")
     roles = _roles_by_place(columns, str(path)) if not (table.has_header or mapping) else None
     roles = roles or assign_roles(columns, mapping, str(path))
-    return _Collected(path, roles).read(table).finish()
+    numbered = zip(table.lines, table.rows, strict=True)
+    return LabelledFile(path, *collect_rows(path, roles, numbered), roles=roles)
 
 
 def _roles_by_place(columns: Mapping[str, ColumnValues], where: str) -> Roles:
@@ -220,124 +215,3 @@ def _roles_by_place(columns: Mapping[str, ColumnValues], where: str) -> Roles:
         f"{where} has no header, and what its {len(columns)} columns are cannot be known. Say it by their numbers, as "
         "in --columns anchor=1 positive=2 negative=3, or label=3."
     )
-
-
-class _Collected:
-    """The rows of a file as they are gathered.
-
-    Args:
-        path: The file.
-        roles: Which column is what.
-    """
-
-    def __init__(self, path: Path, roles: Roles) -> None:
-        self._path, self._roles = path, roles
-        self._pairs: list[tuple[str, str]] = []
-        self._negatives: list[list[str]] = []
-        self._labels: list[tuple[int, Any]] = []  # line, value
-        self._left_out = 0
-        self._own = 0
-
-    def read(self, table: _Table) -> _Collected:
-        """Take a table's rows."""
-        for line, row in zip(table.lines, table.rows, strict=True):
-            self._add(line, row)
-        return self
-
-    def _add(self, line: int, row: Row) -> None:
-        roles = self._roles
-        anchors = self._texts(row.get(roles.anchor), line, roles.anchor, several=False)
-        positives = self._texts(row.get(roles.positive), line, roles.positive, several=roles.label is None)
-        negatives = [text for name in roles.negatives for text in self._texts(row.get(name), line, name, several=True)]
-        label = row.get(roles.label) if roles.label is not None else None
-        if not anchors or not positives or (roles.label is not None and is_missing(label)):
-            self._left_out += 1
-            return
-        others = [text for text in negatives if text not in (anchors[0], *positives)]
-        self._own += len(others) < len(negatives)
-        for positive in positives:
-            self._pairs.append((anchors[0], positive))
-            self._negatives.append(others)
-            self._labels.append((line, label))
-
-    def _texts(self, value: Any, line: int, column: str, several: bool) -> list[str]:
-        """Return the texts of a value, blank ones left out."""
-        values = value if several and isinstance(value, list) else [value]
-        for item in values:
-            if not (is_nothing(item) or isinstance(item, str)):
-                raise KitError(
-                    f"{self._path}, line {line}: the column {column!r} holds {describe(item)}, not text. Mend the "
-                    "line, or name the columns of the texts with --columns."
-                )
-        return [item for item in values if not is_nothing(item)]
-
-    def finish(self) -> LabelledFile:
-        """Return the file's rows, as a loss takes them.
-
-        Raises:
-            KitError: If no row is whole, or the label is none.
-        """
-        roles = self._roles
-        negatives = self._even_negatives() if roles.negatives else []
-        if self._left_out:
-            logger.warning("%s: %s of %s rows lack a text or a label and are left out.", self._path,
-                           f"{self._left_out:,}", f"{self._left_out + len(self._pairs):,}")  # fmt: skip
-        if not self._pairs:
-            raise KitError(f"{self._path} holds no row with all its texts. Its columns: {roles}.")
-        anchors, positives = zip(*self._pairs, strict=True)
-        columns: dict[str, Any] = {ANCHOR: pa.array(anchors, pa.string()), POSITIVE: pa.array(positives, pa.string())}
-        for number, texts in enumerate(zip(*negatives, strict=True), start=1):
-            name = NEGATIVE if len(negatives[0]) == 1 else f"{NEGATIVE}_{number}"
-            columns[name] = pa.array(texts, pa.string())
-        if roles.label is None:
-            return LabelledFile(self._path, pa.table(columns), "none", roles=roles)
-        values, labels, classes = read_labels(self._path, roles.label, self._labels)
-        columns[LABEL] = pa.array(values)
-        return LabelledFile(self._path, pa.table(columns), labels, classes, roles)
-
-    def _even_negatives(self) -> list[list[str]]:
-        """Return equally many negatives for each row, and say what was done for rows that have fewer.
-
-        Their own are repeated, as FlagEmbedding does; a row without any takes other rows' positives, which are its
-        negatives in a batch anyway.
-        """
-        width = min(MOST_NEGATIVES, max(map(len, self._negatives), default=0))
-        fewer = sum(0 < len(texts) < width for texts in self._negatives)
-        more = sum(len(texts) > width for texts in self._negatives)
-        without = [row for row, texts in enumerate(self._negatives) if not texts]
-        if self._own:
-            logger.warning("%s: in %s rows a negative is the row's own anchor or positive, and is left out.", self._path,
-                           f"{self._own:,}")  # fmt: skip
-        if not width:
-            raise KitError(f"{self._path} holds no negative in {' or '.join(self._roles.negatives)}. Leave them out of "
-                           f"the file, or of --columns.")  # fmt: skip
-        known: dict[str, set[str]] = {}
-        for anchor, positive in self._pairs:
-            known.setdefault(anchor, set()).update((anchor, positive))
-        found: list[list[str]] = []
-        for row, texts in enumerate(self._negatives):
-            own = texts or self._positives_of_others(row, known, width)
-            found.append([own[i % len(own)] for i in range(width)] if own else [])
-        whole = [row for row, texts in enumerate(found) if texts]
-        self._left_out += len(found) - len(whole)
-        self._pairs, self._labels = [self._pairs[i] for i in whole], [self._labels[i] for i in whole]
-        for count, what in (
-            (fewer, f"have fewer than {width} negatives, which are repeated"),
-            (len(without), "have no negative and take other rows' positives"),
-            (more, f"have more than {width} negatives, of which the first {width} are taken"),
-        ):
-            if count:
-                logger.info("%s: %s rows %s.", self._path, f"{count:,}", what)
-        return [found[row] for row in whole]
-
-    def _positives_of_others(self, row: int, known: Mapping[str, set[str]], count: int) -> list[str]:
-        """Return up to so many positives of the next rows with another anchor."""
-        anchor = self._pairs[row][0]
-        found: dict[str, None] = {}
-        for offset in range(1, min(len(self._pairs), 20 * count)):
-            other, positive = self._pairs[(row + offset) % len(self._pairs)]
-            if other != anchor and positive not in known[anchor]:
-                found[positive] = None
-            if len(found) == count:
-                break
-        return list(found)
