@@ -66,7 +66,8 @@ class Tally:
         for reason, text in rejects.texts:
             examples = self._examples.setdefault(reason, [])
             if len(examples) < EXAMPLES:
-                examples.append(text if len(text) <= 200 else text[:200] + "...")
+                shown = " ".join(text.split())
+                examples.append(shown if len(shown) <= 200 else shown[:200] + "...")
             if self.file:
                 self.file.write(json.dumps({"reason": reason, "text": text}) + "\n")
 
