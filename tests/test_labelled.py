@@ -255,21 +255,29 @@ SENTENCES = [("the doctor treats a rash today", "one nurse needs some sleep afte
 @pytest.mark.parametrize(
     ("lines", "columns", "mapping"),
     [
-        (SENTENCES, (), "anchor = 1, positive = 2"),
-        ([("1", *SENTENCES[0]), ("0", *SENTENCES[1])], (), "anchor = 2, positive = 3, label = 1"),
-        ([(*SENTENCES[0], "0.5"), (*SENTENCES[1], "1")], (), "anchor = 1, positive = 2, label = 3"),
-        ([("neutral", "one", "two"), ("entailment", "three", "four")], (), "anchor = 2, positive = 3, label = 1"),
+        (SENTENCES, (), "anchor = column 1, positive = column 2"),
+        ([("1", *SENTENCES[0]), ("0", *SENTENCES[1])], (), "anchor = column 2, positive = column 3, label = column 1"),
+        (
+            [(*SENTENCES[0], "0.5"), (*SENTENCES[1], "1")],
+            (),
+            "anchor = column 1, positive = column 2, label = column 3",
+        ),
+        (
+            [("neutral", "one", "two"), ("entailment", "three", "four")],
+            (),
+            "anchor = column 2, positive = column 3, label = column 1",
+        ),
         (
             [("7", *SENTENCES[0]), ("8", *SENTENCES[1])],
             ("anchor=2", "positive=3"),
-            "anchor = 2, positive = 3; not used: 1",
+            "anchor = column 2, positive = column 3; not used: column 1",
         ),
         (
             [("5", "render one language in another language", "words from one language")] * 2,
             (),
-            "anchor = 2, positive = 3, label = 1",
+            "anchor = column 2, positive = column 3, label = column 1",
         ),
-        ([("x", "y"), ("z", "w")], ("anchor=2", "positive=1"), "anchor = 2, positive = 1"),
+        ([("x", "y"), ("z", "w")], ("anchor=2", "positive=1"), "anchor = column 2, positive = column 1"),
     ],
 )
 @pytest.mark.parametrize("kind", ["csv", "tsv"])

@@ -153,7 +153,9 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
             logger.info("%s: %s rows; %s.", file.path, f"{len(file.rows):,}", file.roles)
             first = (f"{name}: {value!s:.60}" for name, value in file.rows.slice(0, 1).to_pylist()[0].items())
             logger.info("First row: %s", " | ".join(first))
-            logger.info("Labels: %s; the objective is %s.", file.labels, _objective(settings, file))
+            only_ones = file.labels == "none" and file.roles is not None and file.roles.label is not None
+            labels = "of 0 and 1, the pairs with 1 are taken" if only_ones else file.labels
+            logger.info("Labels: %s; the objective is %s.", labels, _objective(settings, file))
         if settings.mine_negatives and (finder := _find_finder(settings)):
             logger.info("Hard negatives are those that %s finds, with which stage one began.", finder)
         if self._prompts_said:

@@ -79,16 +79,20 @@ class Roles:
     unused: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Return the mapping in one line."""
-        parts = [f"{ANCHOR} = {self.anchor}", f"{POSITIVE} = {self.positive}"]
-        parts += [f"negatives = {' and '.join(self.negatives)}"] if self.negatives else []
-        parts += [f"{LABEL} = {self.label}"] if self.label is not None else []
-        unused = f"; not used: {', '.join(self.unused)}" if self.unused else ""
+        """Return the mapping in one line; columns without a name have a number."""
+        named = {ANCHOR: [self.anchor], POSITIVE: [self.positive], "negatives": self.negatives,
+                 LABEL: [] if self.label is None else [self.label]}  # fmt: skip
+        parts = [f"{role} = {' and '.join(map(_show, names))}" for role, names in named.items() if names]
+        unused = f"; not used: {', '.join(map(_show, self.unused))}" if self.unused else ""
         return ", ".join(parts) + unused
 
 
 SHORT = 3  # words of a column's name, at most
 MANY = 1000  # different numbers that are whole: no labels
+
+
+def _show(name: str) -> str:
+    return f"column {name}" if name.isdecimal() else name
 
 
 @dataclass(frozen=True)
