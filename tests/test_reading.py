@@ -160,7 +160,7 @@ def test_a_folder_whose_links_go_in_a_circle_is_searched_once() -> None:
 def test_a_json_list_is_read_piece_by_piece(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks end within texts, escapes and names."""
     FILES[name](Path(name))
-    monkeypatch.setattr(tables, "CHUNK", 7)
+    monkeypatch.setattr(reading, "CHUNK", 7)
     monkeypatch.setattr(tables, "ROWS", 3)
     assert read_back(name) == expected()
 

@@ -208,7 +208,16 @@ def _as_ascii_based(path: Path, stream: Any, form: Format) -> Iterator[bytes]:
             yield block.removeprefix(codecs.BOM_UTF8) if start and is_utf8(form.encoding) else block
             start = False
         return
-    decoder = codecs.getincrementaldecoder(form.encoding)(form.errors)
+    yield from (text.encode("utf-8", "replace") for text in decoded_blocks(path, stream, form))
+
+
+def decoded_blocks(path: Path, stream: Any, form: Format) -> Iterator[str]:
+    """Yield a stream as text, in blocks that may end anywhere.
+
+    Raises:
+        KitError: Naming the line of bytes that the encoding forbids.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8-sig" if is_utf8(form.encoding) else form.encoding)(form.errors)
     lines = 0
     while True:
         block = stream.read(CHUNK)
@@ -218,7 +227,7 @@ def _as_ascii_based(path: Path, stream: Any, form: Format) -> Iterator[bytes]:
             before = error.object[: error.start].decode(form.encoding, "ignore")
             raise wrong_byte(str(path), lines + before.count("\n") + 1, error, form.encoding) from error
         lines += text.count("\n")
-        yield text.encode("utf-8", "replace")
+        yield text
         if not block:
             return
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
@@ -18,18 +17,16 @@ from tsdae_kit.errors import KitError
 from tsdae_kit.text.files import open_stream
 from tsdae_kit.text.parsing import decode, describe
 from tsdae_kit.text.reading import (
-    CHUNK,
     ID_COLUMNS,
     LONGEST,
     TEXT,
     Format,
     Part,
     Row,
+    decoded_blocks,
     encoding_of_blocks,
-    is_utf8,
     read_blocks,
     readable,
-    wrong_byte,
 )
 
 logger = logging.getLogger("tsdae_kit")
@@ -147,7 +144,10 @@ def read_json_array(path: Path, form: Format) -> Iterator[Part]:
     with readable(path, lambda: "line 0"), open_stream(path) as (stream, below):
         part: list[Row] = []
         numbers: list[int] = []
-        for line, value in _read_elements(path, _decoded(path, stream, form)):
+        blocks = decoded_blocks(path, stream, form)
+        if form.errors == "replace":
+            blocks = (block.replace("\0", " ") for block in blocks)
+        for line, value in _read_elements(path, blocks):
             row = {TEXT: value} if isinstance(value, str) else value
             if not isinstance(row, dict):
                 raise KitError(f"{path}, line {line}: the list holds {describe(value)}, not an object. Mend it.")
@@ -157,23 +157,6 @@ def read_json_array(path: Path, form: Format) -> Iterator[Part]:
                 yield part, numbers, below.tell()
                 part, numbers = [], []
         yield part, numbers, below.tell()
-
-
-def _decoded(path: Path, stream: Any, form: Format) -> Iterator[str]:
-    """Yield a file's text in blocks."""
-    decoder = codecs.getincrementaldecoder("utf-8-sig" if is_utf8(form.encoding) else form.encoding)(form.errors)
-    lines = 0
-    while True:
-        block = stream.read(CHUNK)
-        try:
-            text = decoder.decode(block, final=not block)
-        except UnicodeDecodeError as error:
-            line = lines + error.object.count(b"\n", 0, error.start) + 1
-            raise wrong_byte(str(path), line, error, form.encoding) from error
-        lines += text.count("\n")
-        yield text.replace("\0", " ") if form.errors == "replace" else text
-        if not block:
-            return
 
 
 def _read_elements(path: Path, blocks: Iterator[str]) -> Iterator[tuple[int, Any]]:
