@@ -160,6 +160,7 @@ LABELLED = [{"question1": f"first text {i}", "question2": f"second text {i}"} fo
         ("label", ["1.0", "0.0"], "binary", [1, 0]),
         ("relatedness_score", ["4.5", "3"], "scores", [4.5, 3.0]),
         ("score", [0, 1, 2], "scores", [0.0, 1.0, 2.0]),
+        ("score", ["0,75", "1", "0,5"], "scores", [0.75, 1.0, 0.5]),
         ("label", [0, 1, 2], "classes", [0, 1, 2]),
         ("label", ["2", "0", "1"], "classes", [2, 0, 1]),
         ("similarity", [-1, 1], "scores", [-1.0, 1.0]),

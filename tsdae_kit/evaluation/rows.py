@@ -19,7 +19,7 @@ from tsdae_kit.text.files import kind_of
 from tsdae_kit.text.labels import TRUTH
 from tsdae_kit.text.parsing import describe, read_rows
 from tsdae_kit.text.reading import ID_COLUMNS, TEXT, TITLE, Format
-from tsdae_kit.text.roles import ALIASES, LABEL, is_metadata, is_number, plain_name
+from tsdae_kit.text.roles import ALIASES, LABEL, is_metadata, is_number, plain_name, to_number
 
 logger = logging.getLogger("tsdae_kit")
 Names = tuple[str, ...]
@@ -255,8 +255,8 @@ def _number(value: Any, where: str, what: str, advice: str) -> float:
     if word in TRUTH:
         return float(TRUTH[word])
     try:
-        number = float(value) if isinstance(value, str | int | float) else math.nan
-    except (ValueError, OverflowError):
+        number = to_number(value) if isinstance(value, str) else float(value)
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         shown = repr(value) if isinstance(value, str | int | float) else describe(value)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tsdae_kit.errors import KitError
 from tsdae_kit.text.parsing import describe
-from tsdae_kit.text.roles import is_number, plain_name
+from tsdae_kit.text.roles import is_number, plain_name, to_number
 
 Labels = Literal["none", "binary", "scores", "classes"]
 MOST_CLASSES = 20
@@ -22,7 +22,7 @@ _GRADES = {"score", "scores", "similarity", "similarity_score", "sim", "relatedn
 def is_missing(label: Any) -> bool:
     """Return whether a label is none: nothing, no number, or SNLI's mark for it."""
     if isinstance(label, str):
-        return label.strip().casefold() in _NO_LABEL or (is_number(label) and not math.isfinite(float(label)))
+        return label.strip().casefold() in _NO_LABEL or (is_number(label) and not math.isfinite(to_number(label)))
     return label is None or (isinstance(label, float) and not math.isfinite(label))
 
 
@@ -58,13 +58,11 @@ def read_labels(
 
 
 def _read_numbers(column: str, values: Sequence[Any]) -> tuple[list[int] | list[float], Labels, tuple[str, ...]]:
-    numbers = [float(value) for value in values]
+    numbers = [to_number(value) if isinstance(value, str) else float(value) for value in values]
     distinct = set(numbers)
     if distinct <= {0.0, 1.0}:
         return [int(number) for number in numbers], "binary", ()
-    are_whole = all(
-        not isinstance(value, float) and float(value).is_integer() and "." not in str(value) for value in values
-    )
+    are_whole = all(not isinstance(value, float) and str(value).lstrip("+-").isdecimal() for value in values)
     if are_whole and distinct <= {0.0, 1.0, 2.0} and plain_name(column) not in _GRADES:
         classes = tuple(str(int(number)) for number in sorted(distinct))
         return [classes.index(str(int(number))) for number in numbers], "classes", classes

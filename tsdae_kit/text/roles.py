@@ -57,6 +57,7 @@ _LABEL_WORDS = {
     "duplicate", "not_duplicate", "similar", "different", "same", "relevant", "irrelevant", "positive", "negative",
     "paraphrase", "match", "mismatch", "not_entailment", "not entailment",
 }  # fmt: skip
+_DECIMAL_COMMA = re.compile(r"[+-]?(0,\d+|\d+,(\d{1,2}|\d{4,}))")
 _HOW = "Say which: --columns anchor=NAME positive=NAME, and negative=NAME or label=NAME where there is one"
 
 
@@ -119,7 +120,7 @@ class ColumnValues:
         if not self.count or self.has_objects:
             return False
         if self.numbers == self.count:
-            fractions = any(not value.lstrip("+-").isdecimal() for value in self.distinct)
+            fractions = any(not value.lstrip("+-").isdecimal() for value in self.distinct)  # or written as one
             repeated = len(self.distinct) <= MANY and len(self.distinct) < self.count
             return fractions or repeated or self.distinct <= {"0", "1", "2"}
         return {value.casefold() for value in self.distinct} <= _LABEL_WORDS
@@ -307,12 +308,21 @@ def _profile(values: Iterator[Any]) -> ColumnValues:
 
 
 def is_number(text: str) -> bool:
-    """Return whether a text spells a number."""
+    """Return whether a text spells a number, with a decimal point or a comma."""
     try:
-        float(text)
+        to_number(text)
     except ValueError:
         return False
     return True
+
+
+def to_number(text: str) -> float:
+    """Return the number that a text spells: ``0.75``, or ``0,75`` as spreadsheets in many languages write it.
+
+    Raises:
+        ValueError: If it spells none; ``1,000`` may be a thousand or one.
+    """
+    return float(text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text.strip()) else text)
 
 
 def is_nothing(value: Any) -> bool:
