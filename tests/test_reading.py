@@ -267,6 +267,9 @@ def write_evaluation_folder(layout: str) -> None:
                   "Pairs_Train.TSV": pair},
         "deep": {"field/docs.jsonl": docs, "field/Queries.JSONL": queries},
         "gpl": {"corpus.jsonl": docs, "qgen-queries.jsonl": queries, "qgen-qrels/train.tsv": qrels},
+        "hub": {"corpus/test-0.jsonl": docs, "queries/test-0.jsonl": queries, "qrels/test-0.tsv": qrels},
+        "names": {"documents.jsonl": docs, "testQueries.jsonl": queries, "sub/query.jsonl": queries, "qrels.tsv": qrels,
+                  "sts_test.jsonl": queries},
         "trec": {"docs.jsonl": docs, "test.qrels.txt": qrels, "topics.test.jsonl": queries, "en_pairs.dev.tsv": pair},
     }  # fmt: skip
     for name, content in files[layout].items():
@@ -275,7 +278,7 @@ def write_evaluation_folder(layout: str) -> None:
         path.write_bytes(gzip.compress(content.encode()) if name.endswith("gz") else content.encode())
 
 
-@pytest.mark.parametrize("layout", ["ours", "beir", "pairs", "deep", "gpl", "trec"])
+@pytest.mark.parametrize("layout", ["ours", "beir", "pairs", "deep", "gpl", "trec", "hub", "names"])
 def test_of_a_folder_with_test_data_only_the_documents_are_read(layout: str, caplog: pytest.LogCaptureFixture) -> None:
     """Test queries that were trained on make every later score on them worthless (gpl issue 5)."""
     write_evaluation_folder(layout)
@@ -283,10 +286,35 @@ def test_of_a_folder_with_test_data_only_the_documents_are_read(layout: str, cap
         assert read_back(name) == make_sentences(5)
         assert "evaluation data, which is left out of the corpus" in caplog.text
         caplog.clear()
-    tests = [path for path in Path("data").rglob("*.*") if path.is_file() and path.name[0] not in "dc"]
+    tests = [
+        path for path in Path("data").rglob("*.*") if path.is_file() and "secret" in path.read_text(errors="ignore")
+    ]
+    Path("linked.jsonl").symlink_to(tests[0].resolve())
+    tests.append(Path("linked.jsonl"))
     for path in tests:
         with pytest.raises(KitError, match=f"{path.name} holds evaluation data"):
             read_back(str(path))
+
+
+def test_documents_in_a_folder_of_another_name_are_read() -> None:
+    Path("qrelsdata").mkdir()
+    Path("qrelsdata/corpus.jsonl").write_bytes(JSONL)
+    assert read_back("qrelsdata/corpus.jsonl") == expected()
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
+def test_a_title_of_another_case_is_a_title(name: str) -> None:
+    row = {"Title": "Chapter 1", "text": make_sentences(1)[0]}
+    Path(name).write_text(json.dumps(row) if name == "a.jsonl" else f"{','.join(row)}\n{','.join(row.values())}\n")
+    assert read_back(name) == [f"Chapter 1 {row['text']}"]
+
+
+def test_a_column_named_twice_is_taken_once_and_a_mark_is_no_text() -> None:
+    text = make_sentences(1)[0]
+    Path("a.jsonl").write_text(json.dumps({"body": text}))
+    assert read_back("a.jsonl", column=["body", "body"]) == [text]
+    Path("b.txt").write_bytes(text.encode("utf-16"))
+    assert read_back("b.txt", encoding="utf-16-le") == [text]
 
 
 def test_queries_without_documents_or_judgements_beside_them_are_a_corpus() -> None:

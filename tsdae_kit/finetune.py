@@ -60,7 +60,7 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
 
     def load_data(self, settings: FineTuneSettings) -> LabelledPairs:
         """Return the files' rows, those that the objective can use."""
-        from tsdae_kit.text.files import content_digest
+        from tsdae_kit.text.files import content_digest, is_evaluation_data
         from tsdae_kit.text.labelled import load_labelled
         from tsdae_kit.text.reading import Format
         from tsdae_kit.text.recipe import read_sentences
@@ -77,6 +77,8 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
             return pairs
         if not corpus.is_file():
             raise KitError(f"--mine-negatives {corpus} is no file. Name the field's text, a sentence a line.")
+        if is_evaluation_data(corpus):
+            raise KitError(f"--mine-negatives {corpus} holds evaluation data. Name the field's documents alone.")
         if not any(_wants_negatives(settings, file) for file in pairs.files):
             raise KitError("--mine-negatives is for pairs that belong together, without a label or a negative.")
         kept = [settings.output / _negatives_name(name) for name in _by_name(pairs)]

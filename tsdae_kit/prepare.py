@@ -157,7 +157,9 @@ def _make_recipe(paths: Sequence[Path], settings: PrepareSettings, noise: Noise)
     from tsdae_kit.text.sentences import Paragraphs, learn_sentences
     from tsdae_kit.text.words import common_words
 
-    form = replace(Format.of(settings), columns=settings.column, paragraphs=settings.split == "paragraphs")
+    form = replace(
+        Format.of(settings), columns=tuple(dict.fromkeys(settings.column)), paragraphs=settings.split == "paragraphs"
+    )
 
     def texts() -> Iterator[str]:
         return (text for chunk in read_chunks(paths, form) for text, _ in texts_of(chunk, form))
@@ -190,7 +192,8 @@ def _report(output: Path, manifest: dict[str, Any], settings: PrepareSettings) -
     counts += [(f"  dropped: {reason}", f"{count:,}") for reason, count in manifest["dropped"].items()]
     counts += [("sentences to train on", f"{manifest['train']:,}"), ("sentences held out", f"{manifest['held_out']:,}")]
     logger.info("%s", table([*counts, *look.rows]))
-    titled, texts_there = (manifest.get("columns", {}).get(name, 0) for name in (TITLE, TEXT))
+    columns = manifest.get("columns", {})
+    titled, texts_there = sum(columns.get(name, 0) for name in columns if name.lower() == TITLE), columns.get(TEXT, 0)
     if titled and not settings.column:
         logger.info("%s of %s texts have a title, which stands before the text (--column text leaves titles out).",
                     f"{titled:,}", f"{texts_there:,}")  # fmt: skip

@@ -274,6 +274,8 @@ class TrainSettings(RunSettings):
             found.append(f"--lora-rank would freeze the random weights of --model {SCRATCH}: leave it out")
         if self.model == SCRATCH and self.anchor:
             found.append(f"--anchor needs a base model, and --model {SCRATCH} has none: leave it out")
+        if self.columns and self.with_pairs is None:
+            found.append("--columns says what labelled pairs hold: give --with-pairs too")
         if self.base_share and self.model == SCRATCH:
             found.append(f"--base-share needs a base model, and --model {SCRATCH} has none: leave it out")
         if self.lora_rank and self.add_words:

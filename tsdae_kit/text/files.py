@@ -35,9 +35,10 @@ KINDS = {
 _COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": None}
 _LAYOUT = {"dataset_dict.json", "dataset_info.json", "state.json"}  # of a folder saved by ``datasets``
 # Words in the names of test data, in the layouts that evaluate reads; queries are some beside judgements or documents.
-_JUDGEMENTS, _QUERIES, _LISTS = {"qrels"}, {"queries", "topics"}, {"rerank"}
-_PAIRS, _SPLITS = {"pairs", "nli"}, {"train", "dev", "test", "all"}
-_DOCUMENTS = {"docs", "corpus"}
+_JUDGEMENTS, _LISTS = {"qrels"}, {"rerank"}
+_QUERIES = {"queries", "query", "topics", "questions"}
+_PAIRS, _SPLITS = {"pairs", "nli", "sts"}, {"train", "dev", "test", "all"}
+_DOCUMENTS = {"docs", "documents", "corpus", "passages", "collection"}
 
 
 def kind_of(path: Path) -> str | None:
@@ -48,24 +49,39 @@ def kind_of(path: Path) -> str | None:
 
 def stem_of(path: Path) -> str:
     """Return a file's name without the endings that say its kind and compression, in small letters."""
-    name = path.name.lower()
+    return _stem(path).lower()
+
+
+def _stem(path: Path) -> str:
+    name = path.name
     for endings in (_COMPRESSED, KINDS):
         ending = Path(name).suffix
-        name = name.removesuffix(ending) if ending in endings else name
+        name = name.removesuffix(ending) if ending.lower() in endings else name
     return name
 
 
 def is_evaluation_data(path: Path) -> bool:
-    """Return whether the name and the neighbours of a file say that it holds test queries, pairs or judgements."""
-    words, folder = _words_of(path), path.parent
-    if "qrels" in folder.name.lower() or words & (_JUDGEMENTS | _LISTS) or (words & _PAIRS and words & _SPLITS):
+    """Return whether a file's name, folder and neighbours say that it holds test queries, pairs or judgements."""
+    return any(_is_evaluation_data(place) for place in dict.fromkeys((path, path.resolve())))  # also behind a link
+
+
+def _is_evaluation_data(path: Path) -> bool:
+    folder, own = path.resolve().parent, _words_of(path)
+    if own & (_JUDGEMENTS | _LISTS) or (own & _PAIRS and own & _SPLITS):
         return True
-    beside = _JUDGEMENTS | _DOCUMENTS
-    return bool(words & _QUERIES) and any(_words_of(other) & beside for other in folder.iterdir())
+    if own & _DOCUMENTS:
+        return False
+    around = _words_of(folder)
+    if around & _JUDGEMENTS:
+        return True
+    # Queries lie beside documents or judgements, or in a folder of their own beside those
+    places = [folder] * bool(own & _QUERIES) + [folder.parent] * bool((own | around) & _QUERIES)
+    return any(_words_of(other) & (_JUDGEMENTS | _DOCUMENTS) for place in places for other in place.iterdir())
 
 
 def _words_of(path: Path) -> set[str]:
-    return set(re.split(r"[\W_]+", stem_of(path)))
+    parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", _stem(path))
+    return set(re.split(r"[\W_]+", parted.lower()))
 
 
 def find_files(names: Sequence[str]) -> list[Path]:
@@ -139,8 +155,8 @@ def _search(folder: Path) -> list[Path]:
 def _is_one_object(path: Path) -> bool:
     """Return whether a JSON file is neither a list nor lines of objects: its first line is no whole object."""
     with path.open("rb") as stream:
-        first = stream.readline(1 << 20).strip().removeprefix(b"\xef\xbb\xbf")
-        second = stream.readline(1 << 20).strip()
+        lines = (line for line in map(bytes.strip, stream) if line)
+        first, second = next(lines, b"").removeprefix(b"\xef\xbb\xbf"), next(lines, b"")
     if not first.startswith(b"{"):
         return False
     try:

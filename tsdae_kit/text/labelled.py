@@ -7,10 +7,11 @@ read whole, before anything is trained: labelled data is small, and a wrong row 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,13 +30,16 @@ from tsdae_kit.text.roles import (
     assign_roles,
     is_known_name,
     is_number,
+    names_a_pair,
     profile_columns,
     read_mapping,
+    to_number,
 )
 
 logger = logging.getLogger("tsdae_kit")
+_SCALE = 10  # the highest grade of a label without a name
+_ID = re.compile(r"(?=.*\d)[A-Za-z0-9_.:/-]+")
 _NLI = {"entailment", "neutral", "contradiction"}
-_LOOKED_AT = 200  # rows by which a first line is told from a header
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,11 @@ def load_labelled(paths: Sequence[Path], form: Format | None = None, columns: Se
             )
     read = {path: _read(path, form, mapping) for path in paths}
     named = {name for names in mapping.values() for name in names}
-    holds = {path: not named or len(paths) == 1 or not named.isdisjoint(table.columns) for path, table in read.items()}
+    by_number = bool(named) and all(name.isdecimal() for name in named)
+    holds = {
+        path: not named or len(paths) == 1 or (by_number != table.has_header and not named.isdisjoint(table.columns))
+        for path, table in read.items()
+    }
     if not any(holds.values()):
         raise KitError(f"None of the files has a column that --columns names ({', '.join(sorted(named))}). Mend it.")
     files = tuple(_load(path, table, mapping if holds[path] else {}) for path, table in read.items())
@@ -152,7 +160,7 @@ def _read(path: Path, form: Format, mapping: Mapping[str, list[str]]) -> _Table:
     if not rows:
         raise KitError(f"{path} holds no rows. Give pairs of texts.")
     if headless and _has_header(path, rows, mapping):
-        names = [cell.strip() or f"column {i}" for i, cell in enumerate(rows[0].values(), start=1)]
+        names = [cell.strip() or f"column_{i}" for i, cell in enumerate(rows[0].values(), start=1)]
         if twice := [name for name in names if names.count(name) > 1]:
             raise KitError(f"{path}: {len(twice)} columns are called {twice[0]!r}. Rename all but one.")
         rows = [dict(zip(names, row.values(), strict=True)) for row in rows[1:]]
@@ -168,18 +176,18 @@ def _has_header(path: Path, rows: Sequence[Row], mapping: Mapping[str, list[str]
     """
     first = [str(cell).strip() for cell in rows[0].values()]
     named = {name for names in mapping.values() for name in names}
-    if named:
-        return not all(name.isdecimal() for name in named) or named <= set(first)
+    known = sum(map(is_known_name, first))
+    if named and named <= set(first):
+        return True
+    if named and all(name.isdecimal() for name in named) and known <= len(first) / 2:
+        return False
     if first == [str(number) for number in range(len(first))]:  # pandas, without names
         return True
     is_row = any(_is_sentence(cell) or is_number(cell) or cell.casefold() in _NLI for cell in first)
-    is_known = any(map(is_known_name, first))
-    if is_row != is_known:
-        return is_known
-    if not is_row:
-        columns = zip(*(row.values() for row in rows[1 : 1 + _LOOKED_AT]), strict=True)
-        if any(median(len(str(value).split()) for value in values) > SHORT for values in columns):
-            return True  # short names above long texts
+    if is_row and not known:
+        return False
+    if (known > 1 or names_a_pair(first)) and not is_row:
+        return True
     raise KitError(
         f"{path}: it cannot be known whether the first line ({' | '.join(first):.80}) names the columns. "
         "If it does: --columns anchor=NAME positive=NAME; if not: --columns anchor=1 positive=2."
@@ -195,13 +203,13 @@ def _load(path: Path, table: _Table, mapping: Mapping[str, list[str]]) -> Labell
     columns = {name: profiles[name] for name in table.columns if name in profiles}
     if not columns:
         raise KitError(f"{path} holds no rows. Give pairs of texts.")
-    roles = _roles_by_place(columns, str(path)) if not (table.has_header or mapping) else None
+    roles = _roles_by_place(table.rows, columns, str(path)) if not (table.has_header or mapping) else None
     roles = roles or assign_roles(columns, mapping, str(path))
     numbered = zip(table.lines, table.rows, strict=True)
     return LabelledFile(path, *collect_rows(path, roles, numbered), roles=roles)
 
 
-def _roles_by_place(columns: Mapping[str, ColumnValues], where: str) -> Roles:
+def _roles_by_place(rows: Sequence[Row], columns: Mapping[str, ColumnValues], where: str) -> Roles:
     """Return what two or three columns without names are; a column of numbers or classes is the label.
 
     Raises:
@@ -210,8 +218,36 @@ def _roles_by_place(columns: Mapping[str, ColumnValues], where: str) -> Roles:
     labels = [name for name, values in columns.items() if values.may_be_label]
     texts = [name for name, values in columns.items() if name not in labels and values.is_text]
     if len(columns) in (2, 3) and len(texts) == 2 and len(labels) == len(columns) - 2:
-        return Roles(texts[0], texts[1], label=labels[0] if labels else None)
+        are_ids = any(map(_is_identity, [columns[name] for name in texts]))
+        if not are_ids and not any(_is_key(rows, name, texts) for name in labels):
+            return Roles(texts[0], texts[1], label=labels[0] if labels else None)
     raise KitError(
         f"{where} has no header, and what its {len(columns)} columns are cannot be known. Say it by their numbers, as "
         "in --columns anchor=1 positive=2 negative=3, or label=3."
     )
+
+
+def _is_identity(values: ColumnValues) -> bool:
+    """Return whether texts are all like ``doc17``: one word of letters and digits."""
+    return all(_ID.fullmatch(value) for value in values.distinct)
+
+
+def _is_key(rows: Sequence[Row], label: str, texts: Sequence[str]) -> bool:
+    """Return whether numbers are those of the texts, not of how they belong together.
+
+    Whole numbers beyond a scale of ten are, and those that are the same in all rows of a text that comes again.
+    """
+    values = [str(row[label]) for row in rows]
+    numbers = [to_number(value) for value in values if is_number(value)]
+    if len(numbers) < len(values) or any(number % 1 for number in numbers):
+        return False
+    if max(numbers) > _SCALE or (len(set(numbers)) == len(numbers) > 2):
+        return True
+    for name in texts:
+        of_text: dict[Any, set[str]] = {}
+        for row, value in zip(rows, values, strict=True):
+            of_text.setdefault(row[name], set()).add(value)
+        comes_again = len(of_text) < len(rows) and len(set(values)) > 1
+        if comes_again and len(of_text) == len(set(values)) and all(len(found) == 1 for found in of_text.values()):
+            return True
+    return False

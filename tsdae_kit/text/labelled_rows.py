@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import pyarrow as pa
 
 from tsdae_kit.errors import KitError
-from tsdae_kit.text.labels import Labels, is_missing, read_labels
+from tsdae_kit.text.labels import Labels, is_missing, is_no_majority, read_labels
 from tsdae_kit.text.parsing import describe
 from tsdae_kit.text.reading import Row
 from tsdae_kit.text.roles import ANCHOR, LABEL, NEGATIVE, POSITIVE, Roles, is_nothing
 
 logger = logging.getLogger("tsdae_kit")
+_LIST = re.compile(r"""\[(['"]).*\1\]""", re.DOTALL)  # as pandas writes it into CSV
 MOST_NEGATIVES = 7  # of a row; FlagEmbedding's default (train_group_size 8)
 
 
@@ -80,6 +82,11 @@ class _Collector:
                     f"{self._path}, line {line}: the column {column!r} holds {describe(item)}, not text. Mend the "
                     "line, or name the columns of the texts with --columns."
                 )
+            if isinstance(item, str) and _LIST.fullmatch(item):
+                raise KitError(
+                    f"{self._path}, line {line}: the column {column!r} holds a list written as text. Write the file as "
+                    "JSON Lines or Parquet, which have lists."
+                )
         return [item for item in values if not is_nothing(item)]
 
     def finish(self) -> tuple[pa.Table, Labels, tuple[str, ...]]:
@@ -89,6 +96,10 @@ class _Collector:
             KitError: If no row is whole, or the label is none.
         """
         roles = self._roles
+        if roles.label is not None and is_no_majority(roles.label, [value for _, value in self._labels]):
+            whole = [i for i, (_, value) in enumerate(self._labels) if str(value).strip() not in ("-1", "-1.0")]
+            self._left_out += len(self._labels) - len(whole)
+            self._pairs, self._labels = [self._pairs[i] for i in whole], [self._labels[i] for i in whole]
         negatives = self._even_negatives() if roles.negatives else []
         if self._left_out:
             logger.warning("%s: %s of %s rows lack a text or a label and are left out.", self._path,

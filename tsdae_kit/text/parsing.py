@@ -6,11 +6,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tsdae_kit.errors import KitError
-from tsdae_kit.text.reading import ID_COLUMNS, TEXT, TITLE, Chunk, Format, Row, no_column, read_chunks, wrong_byte
+from tsdae_kit.text.reading import ID_COLUMNS, TEXT, Chunk, Format, Row, find_title, no_column, read_chunks, wrong_byte
 
 _BLANK_LINES = re.compile(r"\r?\n[^\S\n]*(?:\n[^\S\n]*)+")
 
@@ -47,7 +48,7 @@ def rows_of(chunk: Chunk, form: Format) -> Iterator[tuple[int, Row]]:
         if chunk.kind == "lines":
             yield number, {TEXT: line}
         elif line and not line.isspace():
-            yield number, _from_json(line, f"{chunk.path}, line {number}")
+            yield number, _from_json(line, f"{chunk.path}, line {number}", form.all_columns)
 
 
 def decode(content: bytes, path: str, first: int, codec: tuple[str, str]) -> str:
@@ -78,15 +79,44 @@ def decode(content: bytes, path: str, first: int, codec: tuple[str, str]) -> str
         raise wrong_byte(path, first + content.count(b"\n", 0, error.start), error, encoding) from error
 
 
-def _from_json(line: str, where: str) -> Row:
+def _from_json(line: str, where: str, strict: bool) -> Row:
     try:
-        row = json.loads(line)
+        row = json_decoder(strict).decode(line)
     except (ValueError, RecursionError) as error:
-        reason = getattr(error, "msg", "too deeply nested" if isinstance(error, RecursionError) else str(error))
-        raise KitError(f"{where}: no JSON ({reason}). Give one JSON object a line, or one list of objects.") from error
+        raise KitError(
+            f"{where}: no JSON ({json_fault(error)}). Give one JSON object a line, or one list of objects."
+        ) from error
     if not isinstance(row, dict):
         raise KitError(f"{where}: it holds {describe(row)}, not an object. Give one JSON object a line.")
-    return row
+    return cast("Row", mend_characters(row)) if strict else row
+
+
+@lru_cache(maxsize=2)
+def json_decoder(strict: bool) -> json.JSONDecoder:
+    """Return a decoder; a strict one refuses an object with one key twice, of which the last would win."""
+    return json.JSONDecoder(object_pairs_hook=_unique if strict else None)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> Row:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return found
+
+
+def json_fault(error: Exception) -> str:
+    """Return why something is no JSON."""
+    return "too deeply nested" if isinstance(error, RecursionError) else getattr(error, "msg", str(error))
+
+
+def mend_characters(value: Any) -> Any:
+    """Return a value of JSON with U+FFFD for halves of characters, which no tokenizer and no file takes."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [mend_characters(item) for item in value]
+    return {name: mend_characters(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
 def describe(value: Any) -> str:
@@ -130,7 +160,7 @@ def texts_of(chunk: Chunk, form: Format, columns: Counter[str] | None = None) ->
 
 def _text_columns(row: Row, form: Format, path: str, number: int) -> list[str]:
     """Return the columns of a row that hold its text; of several names, those that it has."""
-    names = [name for name in form.columns or (TITLE, TEXT) if name in row]
+    names = [name for name in form.columns or (*find_title(row), TEXT) if name in row]
     if not names or (not form.columns and TEXT not in row):
         raise no_column(f"{path}, line {number}", (form.columns or (TEXT,))[0], row, form.advice)
     for name in names:

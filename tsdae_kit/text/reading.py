@@ -75,7 +75,7 @@ class Format:
             for column in self.columns or (TEXT,):
                 if column not in present:
                     raise no_column(where, column, present, self.advice)
-            texts = self.columns or [name for name in (TITLE, TEXT) if name in present]
+            texts = self.columns or [*find_title(present), TEXT]
             selected = [*texts, *[key for key in ID_COLUMNS if key in present and key not in texts][:1]]
         twice = next((name for name in selected if present.count(name) > 1), None)
         if twice is not None:
@@ -84,6 +84,11 @@ class Format:
 
 
 DEFAULT = Format()
+
+
+def find_title(names: Collection[str]) -> list[str]:
+    """Return the column of titles, whatever its case, if there is one."""
+    return [TITLE] if TITLE in names else [name for name in names if name.lower() == TITLE][:1]
 
 
 @dataclass(frozen=True)
@@ -226,8 +231,8 @@ def decoded_blocks(path: Path, stream: Any, form: Format) -> Iterator[str]:
         except UnicodeDecodeError as error:
             before = error.object[: error.start].decode(form.encoding, "ignore")
             raise wrong_byte(str(path), lines + before.count("\n") + 1, error, form.encoding) from error
+        yield text if lines or text[:1] != "\ufeff" else text[1:]
         lines += text.count("\n")
-        yield text
         if not block:
             return
 

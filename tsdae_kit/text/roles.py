@@ -38,26 +38,35 @@ ALIASES: dict[str, tuple[tuple[str, ...], ...]] = {
          "target", "class", "sts_score", "human_score", "similarity_label", "cosine_similarity", "ground_truth", "y"),
     ),
 }  # fmt: skip
-_NEGATIVE = re.compile(
-    r"(hard_?)?neg(ative)?s?(_?(text|passage|document|doc|answer|example|sample|ctx)s?)?_?\d*|rejected_?\d*"
-)
+_NEGATIVE = re.compile(r"(.*_)?(neg(ative)?s?|hardneg(ative)?s?|rejected|incorrect|distractors?)\d*(_.*)?")
 # Columns about a row, not to be learned from.
 _METADATA = re.compile(
     r"(.*_)?(id|ids|idx|index|uid|uuid|guid|pid|qid|url|uri|link|href|lang|language|locale|date|created|updated|time|"
     r"timestamp|at|year|count|length|len|rank|page|path|file|filename)|source|split|subset|dataset|domain|topic|category|"
-    r"tags?|type|task|title|author|genre|origin|licen[sc]e|version|line|row|no|number|unnamed:?_?\d*|(pos|neg)_scores|"
+    r"tags?|type|task|title|author|genre|origin|licen[sc]e|version|line|row|number|unnamed:?_?\d*|(pos|neg)_scores|"
     r"teacher_scores?|"
 )
+# Labels by name which may be a text that is to be written, or a topic.
+_DOUBTFUL_LABELS = {"target", "class", "y", "quality", "match", "ground_truth"}
+# Of these, some data sets say there whether two texts belong together.
+_DOUBTFUL = {"", "type", "category", "topic", "task", "tag", "tags", "rank", "source"}
+# Words that say what a text is; in a name that is not in the table, they do not say it surely enough.
+_ROLE_WORDS = {"anchor", "query", "question", "premise", "prompt", "positive", "pos", "passage", "document", "doc",
+               "context", "answer", "response", "reply", "hypothesis", "chosen", "good", "bad", "correct", "wrong",
+               "best", "worst", "relevant", "irrelevant", "true", "false"}  # fmt: skip
+_SPANS = {"answer", "answers"}  # of reading comprehension; objects there are places in the context
+_FEW = 3  # different values of a column that may be a label
 # Of two columns whose names differ in these ends alone (or are these letters), the first is the anchor.
 _ENDS = (("1", "2"), ("0", "1"), ("_a", "_b"))
 _LETTERS = (("a", "b"), ("q", "a"))
-_NUMBERED = re.compile(r"(.*?[^\W\d_])([012]|_[ab])")
-_LABEL_WORDS = {
+_NUMBERED = re.compile(r"(.*?[^\W\d_])(\d+|_[ab])")
+LABEL_WORDS = {
     "0", "1", "2", "yes", "no", "true", "false", "y", "n", "t", "f", "entailment", "neutral", "contradiction",
     "duplicate", "not_duplicate", "similar", "different", "same", "relevant", "irrelevant", "positive", "negative",
     "paraphrase", "match", "mismatch", "not_entailment", "not entailment",
 }  # fmt: skip
 _DECIMAL_COMMA = re.compile(r"[+-]?(0,\d+|\d+,(\d{1,2}|\d{4,}))")
+_NOTHING = {"", "nan", "NaN", "None", "null", "NULL", "<NA>"}  # as pandas and databases write it
 _HOW = "Say which: --columns anchor=NAME positive=NAME, and negative=NAME or label=NAME where there is one"
 
 
@@ -123,12 +132,13 @@ class ColumnValues:
             fractions = any(not value.lstrip("+-").isdecimal() for value in self.distinct)  # or written as one
             repeated = len(self.distinct) <= MANY and len(self.distinct) < self.count
             return fractions or repeated or self.distinct <= {"0", "1", "2"}
-        return {value.casefold() for value in self.distinct} <= _LABEL_WORDS
+        few = 2 <= len(self.distinct) <= _FEW and 2 * len(self.distinct) <= self.count
+        return few or {value.casefold() for value in self.distinct} <= LABEL_WORDS
 
     @property
     def is_text(self) -> bool:
         """Whether it may be one of the texts."""
-        return self.has_texts and not self.has_objects and self.numbers < self.count
+        return self.has_texts and self.numbers < self.count
 
 
 def plain_name(name: str) -> str:
@@ -145,6 +155,11 @@ def is_known_name(name: str) -> bool:
     plain = plain_name(name)
     known = any(plain in group for groups in ALIASES.values() for group in groups)
     return known or bool(_NEGATIVE.fullmatch(plain) or (plain and is_metadata(name)))
+
+
+def names_a_pair(names: Sequence[str]) -> bool:
+    """Return whether two of the names differ in their ends alone, as those of a pair's columns do."""
+    return bool(_numbered_texts(names, {name: plain_name(name) for name in names}, has_negatives=False)[0])
 
 
 def is_metadata(name: str) -> bool:
@@ -194,10 +209,14 @@ def assign_roles(columns: Mapping[str, ColumnValues], mapping: Mapping[str, list
     if mapping:
         return _assign_named(columns, mapping, where)
     plain = {name: plain_name(name) for name in columns}
-    negatives = [name for name in columns if _NEGATIVE.fullmatch(plain[name])]
+    _refuse_objects(columns, plain, where)
+    negatives = [name for name, values in columns.items() if _NEGATIVE.fullmatch(plain[name]) and values.is_text]
     label = _choose(LABEL, columns, plain, where)
+    if label is not None and plain[label] in _DOUBTFUL_LABELS and not columns[label].may_be_label:
+        raise KitError(f"{where}: the column {label!r} may be a label or a text. {_HOW}.")
     texts = {name: v for name, v in columns.items() if v.is_text and name != label and name not in negatives}
-    anchor, positive = _find_texts(texts, plain, where, bool(negatives))
+    anchor, positive, third = _find_texts(texts, plain, where, bool(negatives))
+    negatives += third
     if anchor is None or positive is None:
         raise KitError(_undecided(columns, {ANCHOR: anchor, POSITIVE: positive}, where))
     if label is not None and negatives:
@@ -209,7 +228,7 @@ def assign_roles(columns: Mapping[str, ColumnValues], mapping: Mapping[str, list
     unused = tuple(name for name in columns if name not in used)
     if label is None:
         for name in unused:
-            if not is_metadata(name) and columns[name].may_be_label:
+            if (plain[name] in _DOUBTFUL or not is_metadata(name)) and columns[name].may_be_label:
                 raise KitError(
                     f"{where}: the column {name!r} may be a label or not. Say which: --columns anchor={anchor} "
                     f"positive={positive} label={name}, or without label={name}."
@@ -229,32 +248,59 @@ def _assign_named(columns: Collection[str], mapping: Mapping[str, list[str]], wh
     )  # fmt: skip
 
 
+def _refuse_objects(columns: Mapping[str, ColumnValues], plain: Mapping[str, str], where: str) -> None:
+    """Refuse a file whose texts lie in objects: another column would be taken in their place."""
+    named = {name for group in ALIASES[POSITIVE][:2] for name in group} - _SPANS
+    for name, values in columns.items():
+        is_negative = _NEGATIVE.fullmatch(plain[name]) and not is_metadata(name)
+        if values.has_objects and not values.has_texts and (plain[name] in named or is_negative):
+            raise KitError(
+                f"{where}: the column {name!r} holds objects, not texts. Write its texts into a column of their own, "
+                "or name others: --columns anchor=NAME positive=NAME."
+            )
+
+
 def _find_texts(
     texts: Mapping[str, ColumnValues], plain: Mapping[str, str], where: str, has_negatives: bool
-) -> tuple[str | None, str | None]:
-    """Return anchor and positive; ``None`` for what the names do not tell."""
-    pair = _numbered_pair(texts, plain)
-    others = {name: values for name, values in texts.items() if name not in pair}
+) -> tuple[str | None, str | None, list[str]]:
+    """Return anchor and positive, ``None`` for what the names do not tell, and negatives that a number says."""
+    pair, third = _numbered_texts(texts, plain, has_negatives)
+    others = {name: values for name, values in texts.items() if name not in (*pair, *third)}
     anchor, positive = (_choose(role, others, plain, where) for role in (ANCHOR, POSITIVE))
     if anchor is None and positive is not None and plain[positive] in ALIASES[POSITIVE][-1]:
         positive = None  # a general name says positive only beside an anchor
-    if anchor is None and positive is None:
-        unknown = [name for name in texts if not is_metadata(name)]
-        return pair or ((unknown[0], unknown[1]) if len(unknown) == 2 and not has_negatives else (None, None))
-    return anchor, positive
+    if anchor is not None or positive is not None:
+        return anchor, positive, []
+    if pair:
+        return pair[0], pair[1], third
+    unknown = [name for name in texts if not is_metadata(name)]
+    is_plain = all(_ROLE_WORDS.isdisjoint(plain[name].split("_")) for name in unknown)
+    if len(unknown) == 2 and is_plain and not has_negatives and not third:
+        return unknown[0], unknown[1], []
+    return None, None, []
 
 
-def _numbered_pair(texts: Collection[str], plain: Mapping[str, str]) -> tuple[str, str] | tuple[()]:
-    """Return the two texts whose names differ in their ends alone: ``tweet1`` and ``tweet2``."""
+def _numbered_texts(
+    texts: Collection[str], plain: Mapping[str, str], has_negatives: bool
+) -> tuple[tuple[str, ...], list[str]]:
+    """Return the two texts whose names differ in their ends alone (``tweet1``, ``tweet2``), and a third of 0, 1, 2.
+
+    Those are the names that sentence-transformers gives the columns of triplets. Of other families of three or more no
+    pair is returned, and all of them as what belongs to it.
+    """
     names = {plain[name]: name for name in texts}
-    pairs = [(names[first], names[second]) for first, second in _LETTERS if {first, second} <= names.keys()]
-    for name in names:
+    families: dict[str, dict[str, str]] = {}
+    for name, column in names.items():
         if match := _NUMBERED.fullmatch(name):
-            stem, end = match.groups()
-            ends = [other for other in "012" if stem + other in names]
-            pairs += [(names[name], names[stem + second]) for first, second in _ENDS
-                      if end == first and stem + second in names and len(ends) in (0, 2)]  # fmt: skip
-    return pairs[0] if len(pairs) == 1 else ()
+            families.setdefault(match[1], {})[match[2]] = column
+    found = [tuple(names[name] for name in letters) for letters in _LETTERS if {*letters} <= names.keys()]
+    for family in families.values():
+        if family.keys() == {"0", "1", "2"} and not has_negatives and len(families) == 1:
+            return (family["0"], family["1"]), [family["2"]]
+        if len(family) > 2:
+            return (), list(family.values())
+        found += [(family[first], family[second]) for first, second in _ENDS if {first, second} == family.keys()]
+    return (found[0] if len(found) == 1 else ()), []
 
 
 def _choose(role: str, columns: Mapping[str, ColumnValues], plain: Mapping[str, str], where: str) -> str | None:
@@ -326,5 +372,7 @@ def to_number(text: str) -> float:
 
 
 def is_nothing(value: Any) -> bool:
-    """Return whether a value is missing: null, not a number, a blank text or an empty list."""
-    return value is None or value == [] or value != value or (isinstance(value, str) and not value.strip())
+    """Return whether a value is missing: null, not a number, an empty list, a blank text or one that spells these."""
+    if isinstance(value, str):
+        return value.strip() in _NOTHING
+    return value is None or value == [] or value != value

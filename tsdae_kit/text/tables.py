@@ -15,7 +15,7 @@ from typing import Any
 
 from tsdae_kit.errors import KitError
 from tsdae_kit.text.files import open_stream
-from tsdae_kit.text.parsing import decode, describe
+from tsdae_kit.text.parsing import decode, describe, json_decoder, json_fault, mend_characters
 from tsdae_kit.text.reading import (
     ID_COLUMNS,
     LONGEST,
@@ -32,6 +32,7 @@ from tsdae_kit.text.reading import (
 logger = logging.getLogger("tsdae_kit")
 ROWS = 4096
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}  # of CSV; the first of equals
+_SEPARATOR = re.compile(r"sep=(.)\s*")
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -50,7 +51,10 @@ class _Lines:
         codec = (encoding_of_blocks(self._form.encoding), self._form.errors)
         for block, before, position in read_blocks(self._path, self._form):
             self.position = position
-            yield from io.StringIO(decode(block, str(self._path), before + 1, codec), newline="\n")  # its lines
+            text = decode(block, str(self._path), before + 1, codec)
+            if "\r" in text and "\n" not in text:  # classic Mac OS
+                text = text.replace("\r", "\n")
+            yield from io.StringIO(text, newline="\n")  # its lines
 
 
 def read_csv(path: Path, form: Format, kind: str) -> Iterator[Part]:
@@ -102,11 +106,20 @@ def read_csv(path: Path, form: Format, kind: str) -> Iterator[Part]:
 
 
 def _open_csv(lines: _Lines, source: tuple[Path, Format, str]) -> Any:
+    """Return a reader of the rows; a line ``sep=;`` at the start, which Excel writes, is read over."""
     path, form, kind = source
     csv.field_size_limit(LONGEST)  # a quote that is never closed would swallow the file
     quotes = form.quoting == "quotes" or (form.quoting == "auto" and kind == "csv")
-    delimiter = "\t" if kind == "tsv" else _find_delimiter(next(iter(_Lines(path, form)), ""))
-    return csv.reader(lines, delimiter=delimiter, strict=True, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
+    first = next(iter(_Lines(path, form)), "")
+    said = _SEPARATOR.fullmatch(first)
+    delimiter = "\t" if kind == "tsv" else said[1] if said else _find_delimiter(first)
+    reader = csv.reader(
+        lines, delimiter=delimiter, strict=True, skipinitialspace=quotes and kind == "csv",
+        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+    )  # fmt: skip
+    if said:
+        next(reader)
+    return reader
 
 
 def _find_delimiter(first: str) -> str:
@@ -147,7 +160,7 @@ def read_json_array(path: Path, form: Format) -> Iterator[Part]:
         blocks = decoded_blocks(path, stream, form)
         if form.errors == "replace":
             blocks = (block.replace("\0", " ") for block in blocks)
-        for line, value in _read_elements(path, blocks):
+        for line, value in _read_elements(path, blocks, form.all_columns):
             row = {TEXT: value} if isinstance(value, str) else value
             if not isinstance(row, dict):
                 raise KitError(f"{path}, line {line}: the list holds {describe(value)}, not an object. Mend it.")
@@ -159,9 +172,9 @@ def read_json_array(path: Path, form: Format) -> Iterator[Part]:
         yield part, numbers, below.tell()
 
 
-def _read_elements(path: Path, blocks: Iterator[str]) -> Iterator[tuple[int, Any]]:
-    """Yield the elements of a JSON list with their lines."""
-    decoder = json.JSONDecoder()
+def _read_elements(path: Path, blocks: Iterator[str], strict: bool) -> Iterator[tuple[int, Any]]:
+    """Yield the elements of a JSON list with their lines; ``strict`` as in :func:`json_decoder`."""
+    decoder = json_decoder(strict)
     text, line, follows = "", 1, "["  # what comes next: the list, a value, a comma, or nothing any more
     for block in chain(blocks, [None]):
         text, at = text + (block or ""), 0
@@ -177,12 +190,12 @@ def _read_elements(path: Path, blocks: Iterator[str]) -> Iterator[tuple[int, Any
                 try:
                     value, end = decoder.raw_decode(text, at)
                 except (ValueError, RecursionError) as error:
-                    if block and len(text) < LONGEST and isinstance(error, ValueError):
+                    if block and len(text) < LONGEST and isinstance(error, json.JSONDecodeError):
                         break  # the rest of it is in the next block
-                    reason = getattr(error, "msg", "too deeply nested")
+                    reason = json_fault(error)
                     place = line + text.count("\n", 0, getattr(error, "pos", at))
                     raise KitError(f"{path}, line {place}: no JSON ({reason}). Give one list of objects.") from error
-                yield line + text.count("\n", 0, at), value
+                yield line + text.count("\n", 0, at), mend_characters(value) if strict else value
                 at, follows = end, ","
         line += text.count("\n", 0, at)
         text = text[at:]

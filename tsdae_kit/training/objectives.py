@@ -89,7 +89,7 @@ def check_learnable(rows: pa.Table, objective: Objective, batch_size: int, sourc
             )
         return
     held = _fill_batch(rows, batch_size)
-    if held == 1 and rows.num_columns == 2:
+    if held == 1 and (rows.num_columns == 2 or rows.group_by(rows.column_names).aggregate([]).num_rows == 1):
         why = (
             "--batch-size is 1" if batch_size == 1 else "a text stands in a batch once, and the same stand in every row"
         )
