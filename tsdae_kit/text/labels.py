@@ -15,8 +15,8 @@ Labels = Literal["none", "binary", "scores", "classes"]
 MOST_CLASSES = 20
 TRUTH = {"true": 1, "false": 0, "yes": 1, "no": 0, "t": 1, "f": 0, "y": 1, "n": 0}
 _NO_LABEL = {"", "-", "nan", "none", "null", "n/a"}  # SNLI marks a pair without a majority by "-"
-_GRADES = {"score", "scores", "similarity", "similarity_score", "sim", "relatedness", "relatedness_score", "rating",
-           "grade", "relevance", "relevance_score", "sts_score", "human_score", "gold_score"}  # fmt: skip
+GRADES = {"score", "scores", "similarity", "similarity_score", "sim", "relatedness", "relatedness_score", "rating",
+          "grade", "relevance", "relevance_score", "sts_score", "human_score", "gold_score"}  # fmt: skip
 
 
 def is_missing(label: Any) -> bool:
@@ -63,7 +63,7 @@ def _read_numbers(column: str, values: Sequence[Any]) -> tuple[list[int] | list[
     if distinct <= {0.0, 1.0}:
         return [int(number) for number in numbers], "binary", ()
     are_whole = all(not isinstance(value, float) and str(value).lstrip("+-").isdecimal() for value in values)
-    if are_whole and distinct <= {0.0, 1.0, 2.0} and plain_name(column) not in _GRADES:
+    if are_whole and distinct <= {0.0, 1.0, 2.0} and plain_name(column) not in GRADES:
         classes = tuple(str(int(number)) for number in sorted(distinct))
         return [classes.index(str(int(number))) for number in numbers], "classes", classes
     return numbers, "scores", ()
