@@ -400,6 +400,22 @@ def test_a_corpus_in_tsv_is_a_test_without_labels() -> None:
     assert set(task.docs) == {text for _, text in texts}
 
 
+@pytest.mark.usefixtures("beir")
+def test_half_an_emoji_becomes_the_replacement_character() -> None:
+    """JSON may spell a lone surrogate, which is no text: a tokenizer refuses it."""
+    write("field/queries.jsonl", lines([{**row, "text": "fever \ud83d"} for row in QUERIES]))
+    write("field/corpus.jsonl", lines([{**row, "title": "", "text": "\ude00 rash"} for row in DOCS]))
+    write("field/rerank.jsonl", lines([{"query": "a \ud83d", "positive": ["b \ud83d"], "negative": ["c \ud83d"]}]))
+    write("field/pairs_test.json", json.dumps([{"text1": "a \ud83d", "text2": "b", "score": i} for i in range(2)]))
+    search, lists, pairs = read_tasks("field", "test")
+    assert isinstance(search, Retrieval)
+    assert isinstance(lists, Reranking)
+    assert isinstance(pairs, Pairs)
+    assert (set(search.queries), set(search.docs)) == ({"fever \ufffd"}, {"\ufffd rash"})
+    assert (lists.queries, lists.positives, lists.negatives) == (("a \ufffd",), (("b \ufffd",),), (("c \ufffd",),))
+    assert pairs.first == ("a \ufffd", "a \ufffd")
+
+
 TEST_DATA = ["qrels.tsv", "QRELS-dev.txt", "test_qrels.tsv", "qrels/dev.tsv", "test.qrels", "Rerank_dev.json.gz",
              "pairs_test.csv", "de_pairs_test.tsv", "pairs-pit.dev.jsonl", "queries_dev.csv"]  # fmt: skip
 
