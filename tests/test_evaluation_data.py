@@ -289,6 +289,133 @@ def test_pairs_are_read_in_every_format_and_by_their_header(name: str, content: 
     assert isinstance(alone, Pairs)
 
 
+NLI = [{"premise": SENTENCES[i], "hypothesis": SENTENCES[i + 1], "label": i % 3} for i in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("nli.jsonl", lines(NLI)),
+        ("nli.jsonl", lines([*NLI, {**NLI[0], "label": -1}])),
+        ("pairs_test.csv", as_csv(NLI)),
+        ("nli.tsv", tabbed([("Gold Label", "text1", "text2"), (2, "a", "b"), (0, "c", "d")])),
+    ],
+)
+def test_classes_are_no_scores(name: str, content: str) -> None:
+    """By NLI's numbers a contradiction would be the closest pair."""
+    write(f"field/{name}", content)
+    with pytest.raises(
+        KitError, match=r"holds (-1, )?0, (1, )?2, which may be classes .* call the column score"
+    ) as raised:
+        read_tasks(f"field/{name}", "test")
+    check_advice(str(raised.value))
+
+
+def test_whole_numbers_called_a_score_are_scores() -> None:
+    write(
+        "field/sts.jsonl",
+        lines([{"text1": row["premise"], "text2": row["hypothesis"], "score": row["label"]} for row in NLI]),
+    )
+    (task,) = read_tasks("field/sts.jsonl", "test")
+    assert isinstance(task, Pairs)
+    assert task.gold == (0, 1, 2, 0, 1, 2)
+
+
+def test_row_numbers_are_no_scores() -> None:
+    write("field/pairs_test.tsv", tabbed([(10 + i, SENTENCES[i], SENTENCES[i + 1]) for i in range(4)]))
+    with pytest.raises(KitError, match=r"pairs_test.tsv: the first column holds another whole number in each row"):
+        read_tasks("field", "test")
+    for scores in ((10, 10, 30), (0, 3, 5), (0.5, 20, 30), (7, 9)):
+        write("field/pairs_test.tsv", tabbed([(score, "a", "b") for score in scores]))
+        (task,) = read_tasks("field", "test")
+        assert isinstance(task, Pairs)
+        assert task.gold == scores
+
+
+@pytest.mark.usefixtures("beir")
+@pytest.mark.parametrize("name", ["Text", "TEXT"])
+def test_the_column_called_just_so_is_read(name: str) -> None:
+    write("field/corpus.jsonl", lines([{name: "another", **row} for row in DOCS]))
+    assert read_tasks("field", "test") == [EXPECTED]
+    write("field/corpus.jsonl", lines([{"Text": "a", "TEXT": "b", "_id": row["_id"]} for row in DOCS]))
+    with pytest.raises(KitError, match=r"line 1: the columns 'Text' and 'TEXT' have one name. Rename all but one"):
+        read_tasks("field", "test")
+
+
+@pytest.mark.usefixtures("beir")
+@pytest.mark.parametrize("other", ["id", "ID", "doc_id"])
+def test_of_two_columns_of_ids_the_judged_one_is_read(other: str) -> None:
+    for rows in (
+        [{other: 1000 + i, **row} for i, row in enumerate(DOCS)],
+        [{**row, other: 1000 + i} for i, row in enumerate(DOCS)],
+        [
+            {**{key: value for key, value in row.items() if key != "_id"}, "_id": None, other: row["_id"]}
+            for row in DOCS
+        ],
+    ):
+        write("field/corpus.jsonl", lines(rows))
+        assert read_tasks("field", "test") == [EXPECTED]
+    write("field/corpus.jsonl", lines([{**row, other: row["_id"]} for row in DOCS]))
+    assert read_tasks("field", "test") == [EXPECTED]
+    ids = [row["_id"] for row in DOCS]
+    write("field/corpus.jsonl", lines([{**row, other: key} for row, key in zip(DOCS, reversed(ids), strict=True)]))
+    with pytest.raises(
+        KitError, match=rf"corpus.jsonl: the ids may be those of '_id' or '{other}': the judgements name"
+    ):
+        read_tasks("field", "test")
+
+
+@pytest.mark.parametrize(
+    "names", [("text", "text_pair", "score"), ("text", "text_pair", "Label"), ("text", "body", "y")]
+)
+def test_text_and_another_with_a_score_are_a_pair(names: tuple[str, ...]) -> None:
+    write("field/x.jsonl", lines([dict(zip(names, (a, b, s), strict=True)) for s, a, b in PAIRS]))
+    (task,) = read_tasks("field/x.jsonl", "test")
+    assert isinstance(task, Pairs)
+    assert (task.gold, task.first, task.second) == tuple(zip(*PAIRS, strict=True))
+
+
+def test_a_score_beside_one_text_is_refused() -> None:
+    write("field/x.csv", as_csv([{"text": text, "label": i % 2} for i, text in enumerate(SENTENCES[:8])]))
+    with pytest.raises(KitError, match=r"for a test without labels, leave the score out"):
+        read_tasks("field/x.csv", "test")
+
+
+def test_an_empty_positive_or_negative_is_none(messages: Callable[[], str]) -> None:
+    rows = [{"query": "q", "pos": ["", " "], "neg": ["b"]}, {"query": "q", "pos": ["a", ""], "neg": ["b"]}]
+    write("field/rerank.jsonl", lines([*rows, {"query": "q", "pos": ["a"], "neg": [""]}]))
+    (task,) = read_tasks("field", "test")
+    assert isinstance(task, Reranking)
+    assert (task.positives, task.negatives) == ((("a",),), (("b",),))
+    assert "2 of 3 rows lack a query, a positive or a negative" in messages()
+    assert "rerank.jsonl: 1 positives or negatives are empty and are left out." in messages()
+
+
+def test_a_corpus_in_tsv_is_a_test_without_labels() -> None:
+    texts = [(f"d{i}", f"{text} And it goes on for a while.") for i, text in enumerate(SENTENCES[:20])]
+    write("field/c.tsv", tabbed([("id", "text"), *texts]))
+    task = read_tasks("field/c.tsv", "test")[0]
+    assert isinstance(task, Retrieval)
+    assert task.proxy
+    assert set(task.docs) == {text for _, text in texts}
+
+
+@pytest.mark.usefixtures("beir")
+def test_half_an_emoji_becomes_the_replacement_character() -> None:
+    """JSON may spell a lone surrogate, which is no text: a tokenizer refuses it."""
+    write("field/queries.jsonl", lines([{**row, "text": "fever \ud83d"} for row in QUERIES]))
+    write("field/corpus.jsonl", lines([{**row, "title": "", "text": "\ude00 rash"} for row in DOCS]))
+    write("field/rerank.jsonl", lines([{"query": "a \ud83d", "positive": ["b \ud83d"], "negative": ["c \ud83d"]}]))
+    write("field/pairs_test.json", json.dumps([{"text1": "a \ud83d", "text2": "b", "score": i} for i in range(2)]))
+    search, lists, pairs = read_tasks("field", "test")
+    assert isinstance(search, Retrieval)
+    assert isinstance(lists, Reranking)
+    assert isinstance(pairs, Pairs)
+    assert (set(search.queries), set(search.docs)) == ({"fever \ufffd"}, {"\ufffd rash"})
+    assert (lists.queries, lists.positives, lists.negatives) == (("a \ufffd",), (("b \ufffd",),), (("c \ufffd",),))
+    assert pairs.first == ("a \ufffd", "a \ufffd")
+
+
 TEST_DATA = ["qrels.tsv", "QRELS-dev.txt", "test_qrels.tsv", "qrels/dev.tsv", "test.qrels", "Rerank_dev.json.gz",
              "pairs_test.csv", "de_pairs_test.tsv", "pairs-pit.dev.jsonl", "queries_dev.csv"]  # fmt: skip
 

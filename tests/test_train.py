@@ -242,6 +242,7 @@ def test_two_processes_can_not_run_in_one_folder_and_the_lock_dies_with_its_owne
         ({"device": "cuda:7"}, "'cuda:7' cannot be used"),
         ({"decoder_warmup_steps": 6}, "leaves the encoder none of 6 steps"),
         ({"max_length": 1000}, "is more than the 64 tokens"),
+        ({"trainer": ["nonsense=1"]}, r"argument \(see the fields of SentenceTransformerTrainingArguments\)\.$"),
         ({"trainer": ["save_steps=4", "learning=3", "x"]}, "--save-steps says.*no training argument.*not KEY=VALUE"),
         ({"max_length": 3, "seed": -1}, "--seed -1 is outside 0.*--max-length 3 leaves no words"),
         ({"report_to": "mlflow"}, "--report-to mlflow needs a package"),

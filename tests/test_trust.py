@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from datasets import Dataset, Features, Image, Value
 
 from tests.tiny import SHORT, make_data, make_sentences
 from tsdae_kit import KitError, adapt, fine_tune, inspect_run, load_pairs, prepare_corpus, score_models, write_report
+from tsdae_kit.folders import remove_known, write_json
 from tsdae_kit.plan import run_plan
 from tsdae_kit.settings import TrainSettings
 from tsdae_kit.training.checkpoints import find_fault
@@ -234,15 +236,64 @@ def test_overwrite_of_stage_two_spares_what_it_did_not_write(tiny_model: Path) -
     assert fine_tune(**given, overwrite=True)
 
 
+MINE = ("final/mine.txt", "final/onnx/model.onnx", "final/mine.json", "base/my.txt", "checkpoint-3/notes.md",
+        "tensorboard/notes.txt", "final/1_Pooling/mine.txt", "negatives-x/y.parquet")  # fmt: skip
+
+
+def test_overwrite_deletes_nothing_that_others_put_into_a_runs_own_folders(tiny_model: Path, tiny_data: Path) -> None:
+    given = {**GIVEN, "model": str(tiny_model), "data": tiny_data}
+    adapt(**given)
+    for name in MINE:
+        path = Path("run") / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+        with pytest.raises(KitError, match=rf"^run holds {re.escape(name)}, not written by this command"):
+            adapt(**given, overwrite=True)
+        assert path.read_text() == "mine"
+        path.unlink()
+    record = read_record(Path("run"))
+    assert record is not None
+    assert set(record["files"]) >= {"README.md", "1_Pooling/config.json", "model.safetensors"}
+    write_json(Path("run/run.json"), {key: value for key, value in record.items() if key != "files"})  # an older run
+    Path("run/checkpoint-3/manifest.json").write_text("{")
+    adapt(**given, overwrite=True)
+
+
+def test_overwrite_knows_a_models_own_code_by_the_runs_record(tiny_model: Path, tiny_data: Path) -> None:
+    given = {**GIVEN, "model": str(tiny_model), "data": tiny_data}
+    adapt(**given)
+    Path("run/final/modeling_own.py").write_text("pass")
+    with pytest.raises(KitError, match=r"^run holds final/modeling_own.py, not written"):
+        adapt(**given, overwrite=True)
+    record = read_record(Path("run"))
+    assert record is not None
+    write_json(Path("run/run.json"), {**record, "files": [*record["files"], "modeling_own.py"]})
+    adapt(**given, overwrite=True)
+    assert not Path("run/final/modeling_own.py").exists()
+
+
+def test_what_comes_while_known_files_are_removed_stays() -> None:
+    for name in ("final/config.json", "final/mine.txt", "base/config.json"):
+        Path("run", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("run", name).touch()
+    remove_known(Path("run"), ["*/config.json"])
+    assert [str(path) for path in sorted(Path("run").rglob("*"))] == ["run/final", "run/final/mine.txt"]
+
+
 def test_overwrite_of_data_spares_what_prepare_did_not_write() -> None:
     folder = make_data(Path("made"))
     given = {"files": ["made/corpus.txt"], "output": folder, "overwrite": True}
     prepare_corpus(**given, seed=1, keep_rejects=True)
-    Path(folder / "train" / "labels.csv").write_text("mine")
-    with pytest.raises(KitError, match=r"^made/prepared holds train/labels.csv, not written .*Move that away"):
-        prepare_corpus(**given, seed=2)
+    Path(folder / "train" / "cache-0a1b.arrow").touch()  # one of datasets' own
+    for name in ("labels.csv", "mine.json", "mine.arrow", "mine.parquet", "sub/state.json"):
+        path = folder / "train" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+        with pytest.raises(KitError, match=rf"^made/prepared holds train/{name}, not written .*Move that away"):
+            prepare_corpus(**given, seed=2)
+        assert path.read_text() == "mine"
+        path.unlink()
     assert load_pairs(folder).noise.seed == 1
-    Path(folder / "train" / "labels.csv").unlink()
     prepare_corpus(**given, seed=2)
     assert load_pairs(folder).noise.seed == 2
 

@@ -9,9 +9,9 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -190,18 +190,18 @@ def write_json(path: Path, content: Any) -> None:
 LEFTOVERS = (".*.partial", ".*.partial/*", ".*.replaced/*", ".*.lock")  # of processes that were killed
 
 
-def check_replaceable(folder: Path, known: Sequence[str]) -> None:
+def check_replaceable(folder: Path, known: Collection[str]) -> None:
     """See to it that a folder holds nothing but what we wrote.
 
     Args:
         folder: May be missing.
-        known: Patterns of the files' paths in it; a star stands for slashes too.
+        known: Patterns of the files' paths in it; a star stands for no slash.
 
     Raises:
         KitError: Naming up to three others.
     """
-    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or path.is_file())
-    others = [name for name in names if not any(fnmatch(name, pattern) for pattern in (*known, *LEFTOVERS))]
+    ours = set(_known_files(folder, known))
+    others = [str(path.relative_to(folder)) for path in _files_below(folder) if path not in ours]
     if others:
         shown = ", ".join(others[:3]) + (f" and {len(others) - 3:,} more" if len(others) > 3 else "")
         raise KitError(
@@ -210,15 +210,33 @@ def check_replaceable(folder: Path, known: Sequence[str]) -> None:
         )
 
 
-def remove_known(folder: Path, known: Sequence[str]) -> None:
-    """Delete what :func:`check_replaceable` knows; what has come since then stays."""
-    tops = {pattern.partition("/")[0] for pattern in (*known, *LEFTOVERS)}
-    for path in folder.iterdir():
-        if any(fnmatch(path.name, top) for top in tops):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+def remove_known(folder: Path, known: Collection[str]) -> None:
+    """Delete what :func:`check_replaceable` knows, and folders that are empty then; what has come since stays."""
+    ours = _known_files(folder, known)
+    for path in ours:
+        path.unlink()
+    for place in sorted({place for path in ours for place in path.relative_to(folder).parents}, reverse=True):
+        with suppress(OSError):  # something else is in it
+            if place.parts:
+                (folder / place).rmdir()
+
+
+def _known_files(folder: Path, known: Collection[str]) -> list[Path]:
+    """Return the files below a folder that a pattern matches, or that a killed process left."""
+    return [
+        path for path in _files_below(folder)
+        if any(_matches(path.relative_to(folder).parts, pattern) for pattern in known)
+        or any(fnmatchcase(str(path.relative_to(folder)), pattern) for pattern in LEFTOVERS)
+    ]  # fmt: skip
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+
+
+def _matches(parts: Sequence[str], pattern: str) -> bool:
+    patterns = pattern.split("/")
+    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
 
 
 def check_links(folder: Path) -> None:

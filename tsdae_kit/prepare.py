@@ -37,8 +37,10 @@ ADVICE = {  # where nothing is left of a corpus, by the reason for most of it
     "few letters": "Lower --min-letters, or check the input",
     "empty": "Check the input, or name the columns that hold the text with --column",
 }
-_WRITTEN = ("manifest.json", "dataset_dict.json", REPORT, "rejects.jsonl", "train/*.arrow", "train/*.json",
-            "train/*.parquet", "held_out/*.arrow", "held_out/*.json", "held_out/*.parquet")  # fmt: skip
+_IN_SPLIT = ("dataset_info.json", "state.json", "data-*.arrow", "cache-*.arrow", "[0-9]" * 6 + ".parquet")
+# All that a prepared folder holds: what --overwrite deletes.
+_WRITTEN = ("manifest.json", "dataset_dict.json", REPORT, "rejects.jsonl",
+            *[f"{split}/{name}" for split in ("train", "held_out") for name in _IN_SPLIT])  # fmt: skip
 
 
 def prepare_corpus(**given: Any) -> Path:

@@ -12,7 +12,16 @@ from pathlib import Path
 
 from tsdae_kit.errors import KitError
 from tsdae_kit.evaluation.layouts import SearchFiles, describe_layouts, find_layout, list_folder, pairs_name
-from tsdae_kit.evaluation.rows import holds_pairs, read_documents, read_judgements, read_lists, read_pairs, read_queries
+from tsdae_kit.evaluation.rows import (
+    Judgement,
+    holds_pairs,
+    holds_texts,
+    read_documents,
+    read_judgements,
+    read_lists,
+    read_pairs,
+    read_queries,
+)
 from tsdae_kit.evaluation.tasks import Pairs, Reranking, Retrieval, Task
 from tsdae_kit.evaluation.unlabelled import make_proxies
 from tsdae_kit.settings import ReadingSettings
@@ -74,7 +83,8 @@ def _read_file(path: Path, form: Format) -> list[Task]:
     parts = stem_of(path).replace("-", "_").split("_")
     if "rerank" in parts:
         return [_read_reranking(path, label, form)]
-    if "pairs" in parts or (kind_of(path) == "tsv" and not is_evaluation_data(path)) or holds_pairs(path, form):
+    are_pairs = kind_of(path) == "tsv" and not is_evaluation_data(path) and not holds_texts(path, form)
+    if "pairs" in parts or are_pairs or holds_pairs(path, form):
         return [_read_pairs(path, label, form)]
     if is_evaluation_data(path):
         raise KitError(f"{path} is one file of several. Name their folder: --data {path.parent}.")
@@ -82,8 +92,10 @@ def _read_file(path: Path, form: Format) -> list[Task]:
 
 
 def _read_retrieval(files: SearchFiles, name: str, form: Format) -> Retrieval:
-    queries, docs = read_queries(files.queries, form), read_documents(files.docs, form)
-    grades = _read_grades(files, form, queries, docs)
+    judgements = list(read_judgements(files.qrels, form))
+    queries = read_queries(files.queries, form, {query for _, query, _, _ in judgements})
+    docs = read_documents(files.docs, form, {document for _, _, document, _ in judgements})
+    grades = _collect_grades(files, judgements, queries, docs)
     relevant = {query: judged for query, judged in grades.items() if any(grade > 0 for grade in judged.values())}
     scored = {query: judged for query, judged in relevant.items() if queries[query].strip()}
     if not scored:
@@ -117,14 +129,15 @@ def _is_same(query: str, document: str | None) -> bool:
     return document == query or document.endswith(f" {query}")
 
 
-def _read_grades(files: SearchFiles, form: Format, queries: Collection[str], docs: Collection[str]) -> Grades:
+def _collect_grades(
+    files: SearchFiles, judgements: Sequence[Judgement], queries: Collection[str], docs: Collection[str]
+) -> Grades:
     """Return the grades by query and document; what names something unknown is left out and counted."""
     grades: Grades = {}
     strange: list[str] = []
     foreign: list[str] = []
-    total = 0
-    for line, query, document, grade in read_judgements(files.qrels, form):
-        total += 1
+    total = len(judgements)
+    for line, query, document, grade in judgements:
         if query not in queries:
             strange.append(query)
         if document not in docs:

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tsdae_kit.errors import KitError
 from tsdae_kit.text.files import kind_of
-from tsdae_kit.text.labels import TRUTH
+from tsdae_kit.text.labels import GRADES, TRUTH
 from tsdae_kit.text.parsing import describe, read_rows
 from tsdae_kit.text.reading import ID_COLUMNS, TEXT, TITLE, Format
 from tsdae_kit.text.roles import ALIASES, LABEL, is_metadata, is_number, plain_name, to_number
 
 logger = logging.getLogger("tsdae_kit")
 Names = tuple[str, ...]
+Judgement = tuple[int, str, str, float]  # line, query id, document id, grade
 _FindColumns = Callable[[Names, str], Sequence[str | None]]  # of the names, and the place for an error
 _QUERY_IDS = (*ID_COLUMNS, "query_id", "qid", "topic_id")
 _DOCUMENT_IDS = (*ID_COLUMNS, "doc_id", "docid", "docno", "document_id", "corpus_id", "passage_id", "pid")
@@ -38,25 +39,57 @@ _ROLES = {"query": ("query", TEXT), "positive": ("positive", "positives", "pos")
           "negative": ("negative", "negatives", "neg")}  # fmt: skip
 
 
-def read_documents(path: Path, form: Format) -> dict[str, str]:
+def read_documents(path: Path, form: Format, judged: Collection[str] = ()) -> dict[str, str]:
     """Return the texts by id, titles before them; an empty one is in its place (Cranfield has two).
 
-    Raises:
-        KitError: Naming the line of what has no id or no text, or of an id with two texts.
-    """
-    return _read_texts(path, form, _DOCUMENT_IDS, (TEXT,))
-
-
-def read_queries(path: Path, form: Format) -> dict[str, str]:
-    """Return the texts by id.
+    Args:
+        path: The file.
+        form: How it is written.
+        judged: The ids in the judgements, which decide between several columns of ids.
 
     Raises:
-        KitError: As for documents.
+        KitError: Naming the line of what has no id or no text, or of an id with two texts; if two columns of ids are
+            named by the judgements alike.
     """
-    return _read_texts(path, form, _QUERY_IDS, (TEXT, "query"))
+    return _read_texts(path, form, (_find_ids(path, form, _DOCUMENT_IDS, judged), (TEXT,)))
 
 
-def _read_texts(path: Path, form: Format, ids: Names, texts: Names) -> dict[str, str]:
+def read_queries(path: Path, form: Format, judged: Collection[str] = ()) -> dict[str, str]:
+    """Return the texts by id; arguments and errors are those of documents."""
+    return _read_texts(path, form, (_find_ids(path, form, _QUERY_IDS, judged), (TEXT, "query")))
+
+
+def _find_ids(path: Path, form: Format, ids: Names, judged: Collection[str]) -> Names:
+    """Return the names by which a file's ids are found: that of one column, where several could hold them.
+
+    Raises:
+        KitError: If two columns that differ hold equally many of the judged ids.
+    """
+    rows = read_rows(path, replace(form, all_columns=True))
+    names = [name for name in next(rows, (0, {}))[1] if plain_name(name) in {plain_name(alias) for alias in ids}]
+    if len(names) < 2 or not judged:
+        return ids
+    values: dict[str, list[str]] = {name: [] for name in names}
+    for _, row in read_rows(path, replace(form, all_columns=True)):
+        for name in names:
+            value = row.get(name)
+            is_id = isinstance(value, str | int) or (isinstance(value, float) and value.is_integer())
+            values[name].append(str(int(value) if isinstance(value, float) else value).strip() if is_id else "")
+    hits = {name: len(set(judged).intersection(column)) for name, column in values.items()}
+    best = [name for name in names if hits[name] == max(hits.values())]
+    if not hits[best[0]]:
+        return ids
+    if any(values[name] != values[best[0]] for name in best):
+        raise KitError(
+            f"{path}: the ids may be those of {' or '.join(map(repr, best))}: the judgements name {hits[best[0]]:,} of "
+            "each. Leave one of the columns out."
+        )
+    return (best[0],)
+
+
+def _read_texts(path: Path, form: Format, aliases: tuple[Names, Names]) -> dict[str, str]:
+    ids, texts = aliases
+
     def find(names: Names, where: str) -> list[str | None]:
         return [*_require(names, {"id": ids, "text": texts}, where), _find(names, (TITLE,))]
 
@@ -75,7 +108,7 @@ def _read_texts(path: Path, form: Format, ids: Names, texts: Names) -> dict[str,
     return found
 
 
-def read_judgements(path: Path, form: Format) -> Iterator[tuple[int, str, str, float]]:
+def read_judgements(path: Path, form: Format) -> Iterator[Judgement]:
     """Yield line, query id, document id and grade.
 
     Files of text hold these columns, or TREC's four (query id, 0, document id, grade), parted by tabs or white space.
@@ -122,17 +155,23 @@ def read_pairs(path: Path, form: Format) -> list[tuple[float, str, str]]:
     CSV and TSV without a header hold the three in this order.
 
     Raises:
-        KitError: Naming the line of what is no such pair.
+        KitError: Naming the line of what is no such pair; for classes or row numbers where the scores should be.
     """
-    if kind_of(path) in ("json", "parquet", "arrow"):
-        cells = _named_cells(path, form, _pair_columns)
-    else:
-        cells = _pair_cells(path, form)
+    columns: list[str] = []
+
+    def find(names: Names, where: str) -> list[str]:
+        columns[:] = _pair_columns(names, where)
+        return columns
+
+    headed = kind_of(path) in ("json", "parquet", "arrow")
+    cells = _named_cells(path, form, find) if headed else _pair_cells(path, form, find)
+    values: list[Any] = []
     found: list[tuple[float, str, str]] = []
     lacking = 0
     for line, (value, *texts) in cells:
         where = f"{path}, line {line}"
         score = _number(value, where, "score", "Write it in the first column, or name the columns in the first line.")
+        values.append(value)
         first, second = (_text(text, "of a text", where) for text in texts)
         if first.strip() and second.strip():
             found.append((score, first, second))
@@ -140,7 +179,35 @@ def read_pairs(path: Path, form: Format) -> list[tuple[float, str, str]]:
             lacking += 1
     if lacking:
         logger.warning("%s: %s of %s pairs lack a text and are left out.", path, lacking, lacking + len(found))
+    _check_scores(path, columns[0] if columns else None, values)
     return found
+
+
+def _check_scores(path: Path, column: str | None, values: Sequence[Any]) -> None:
+    """See to it that numbers are scores, by which the order of pairs means something.
+
+    Args:
+        path: The file.
+        column: Their column; ``None`` where there is no header.
+        values: As they are in the file.
+
+    Raises:
+        KitError: For classes, as those of NLI, and for row numbers.
+    """
+    are_whole = all(not isinstance(value, float) and str(value).strip().lstrip("+-").isdecimal() for value in values)
+    numbers = [int(value) for value in values] if are_whole else []
+    distinct = set(numbers)
+    if column is not None and plain_name(column) not in GRADES and 2 in distinct and distinct <= {-1, 0, 1, 2}:
+        raise KitError(
+            f"{path}: the column {column!r} holds {', '.join(map(str, sorted(distinct)))}, which may be classes as "
+            "those of NLI (2: contradiction) and no scores. Write 1 for pairs that belong together and 0 for others; "
+            "or, if a higher number is a closer pair, call the column score."
+        )
+    if column is None and len(numbers) > 2 and len(distinct) == len(numbers) and not distinct <= set(range(6)):
+        raise KitError(
+            f"{path}: the first column holds another whole number in each row, as the number of a row, where the score "
+            "should be. Write score, text 1 and text 2, or name the columns in the first line."
+        )
 
 
 def holds_pairs(path: Path, form: Format) -> bool:
@@ -148,17 +215,24 @@ def holds_pairs(path: Path, form: Format) -> bool:
     if kind_of(path) in (None, "lines"):
         return False
     names = next((tuple(row) for _, row in read_rows(path, replace(form, all_columns=True))), ())
-    return _find(names, (TEXT,)) is None and _find(names, _SCORES) is not None
+    return _find(names, _SCORES) is not None
 
 
-def _pair_cells(path: Path, form: Format) -> Iterator[tuple[int, list[Any]]]:
+def holds_texts(path: Path, form: Format) -> bool:
+    """Return whether the first line of CSV or TSV names a column of texts, and none of scores."""
+    rows = read_rows(path, replace(form, all_columns=True, header=False))
+    cells = list(next(rows, (0, {}))[1].values())
+    return _is_header(cells, (TEXT,)) and _find(cells, _SCORES) is None
+
+
+def _pair_cells(path: Path, form: Format, find: _FindColumns) -> Iterator[tuple[int, list[Any]]]:
     places: Sequence[int] = ()
     for line, row in read_rows(path, replace(form, all_columns=True, header=False)):
         cells = list(row.values())
         if not places:
             where = f"{path}, line {line}"
             if _is_header(cells, _SCORES):
-                places = [cells.index(name) for name in _pair_columns(tuple(cells), where)]
+                places = [cells.index(name) for name in find(tuple(cells), where) if name is not None]
                 continue
             if len(cells) != 3:
                 raise KitError(f"{where}: {len(cells)} columns instead of 3. Write score, text 1 and text 2.")
@@ -176,7 +250,7 @@ def _pair_columns(names: Names, where: str) -> list[str]:
         shown = ", ".join(names)
         raise KitError(
             f"{where}: of the columns ({shown:.200}) one must hold the score and two the texts. "
-            "Call them score, text1 and text2."
+            "Call them score, text1 and text2; for a test without labels, leave the score out."
         )
     return [*scores, *texts]
 
@@ -188,7 +262,7 @@ def read_lists(path: Path, form: Format) -> list[tuple[str, tuple[str, ...], tup
         KitError: Naming the line of what is no such row.
     """
     found: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = []
-    read = 0
+    read = blank = 0
     for line, (query, *lists) in _named_cells(path, form, lambda names, where: _require(names, _ROLES, where)):
         where = f"{path}, line {line}"
         if not all(isinstance(texts, list) for texts in lists):
@@ -196,11 +270,15 @@ def read_lists(path: Path, form: Format) -> list[tuple[str, tuple[str, ...], tup
         if any(not isinstance(text, str) for texts in lists for text in texts):
             raise KitError(f"{where}: positive and negative must hold texts alone. Mend the line.")
         read += 1
-        if _text(query, "query", where).strip() and all(lists):  # else every order is right
-            found.append((query, tuple(lists[0]), tuple(lists[1])))
+        positives, negatives = (tuple(text for text in texts if text.strip()) for texts in lists)
+        if _text(query, "query", where).strip() and positives and negatives:  # else every order is right
+            found.append((query, positives, negatives))
+            blank += len(lists[0]) + len(lists[1]) - len(positives) - len(negatives)
     if read > len(found):
         logger.warning("%s: %s of %s rows lack a query, a positive or a negative and are left out.", path,
                        read - len(found), read)  # fmt: skip
+    if blank:
+        logger.warning("%s: %s positives or negatives are empty and are left out.", path, f"{blank:,}")
     return found
 
 
@@ -216,8 +294,16 @@ def _named_cells(path: Path, form: Format, find: _FindColumns) -> Iterator[tuple
 
 
 def _require(names: Names, roles: dict[str, Names], where: str) -> list[str]:
-    """Return the column of each role, whatever its case."""
+    """Return the column of each role, whatever its case.
+
+    Raises:
+        KitError: If one is missing, or two differ in their case alone and none is called as the role.
+    """
     found = {role: _find(names, aliases) for role, aliases in roles.items()}
+    for role, name in found.items():
+        alike = [other for other in names if name is not None and plain_name(other) == plain_name(name)]
+        if len(alike) > 1 and name not in roles[role]:
+            raise KitError(f"{where}: the columns {' and '.join(map(repr, alike))} have one name. Rename all but one.")
     if missing := [role for role, name in found.items() if name is None]:
         there = ", ".join(names)
         raise KitError(f"{where}: {', '.join(missing)} missing (there is: {there:.100}). Add it.")
@@ -225,7 +311,8 @@ def _require(names: Names, roles: dict[str, Names], where: str) -> list[str]:
 
 
 def _find(names: Sequence[str], aliases: Sequence[str]) -> str | None:
-    known = {plain_name(name): name for name in reversed(names)}
+    """Return the column that has the first of these names: just so, or in another spelling."""
+    known = {plain_name(name): name for name in reversed(names)} | {name: name for name in names}
     return next((known[alias] for alias in aliases if alias in known), None)
 
 

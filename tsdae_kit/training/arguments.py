@@ -167,8 +167,9 @@ def _parse_extra(pairs: tuple[str, ...]) -> dict[str, Any]:
         elif key in REFUSED:
             problems.append(f"--trainer {key} is not taken: {REFUSED[key]}")
         elif key not in hints:
-            near = ", ".join(difflib.get_close_matches(key, TAKEN)) or "see SentenceTransformerTrainingArguments"
-            problems.append(f"--trainer {key!r} is no training argument (near: {near})")
+            near = ", ".join(difflib.get_close_matches(key, TAKEN))
+            hint = f"near: {near}" if near else "see the fields of SentenceTransformerTrainingArguments"
+            problems.append(f"--trainer {key!r} is no training argument ({hint})")
         else:
             try:
                 extra[key] = _parse_value(text, hints[key])

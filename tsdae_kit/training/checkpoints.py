@@ -32,6 +32,14 @@ def seal(folder: Path, run_id: str) -> None:
     write_json(folder / SEAL, {"run": run_id, "files": files})
 
 
+def list_files(folder: Path) -> list[str]:
+    """Return the files that a checkpoint's manifest names; none, where it is missing or damaged."""
+    try:
+        return list(json.loads((folder / SEAL).read_text(encoding="utf-8"))["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
 def find_fault(folder: Path, run_id: str) -> str | None:
     """Return why the checkpoint cannot be used, or ``None`` if every file is as it was written."""
     try:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
+from glob import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,16 +35,28 @@ from tsdae_kit.folders import (
 from tsdae_kit.options import flag, make_settings, to_record
 from tsdae_kit.pages.run import OUTCOME, PAGE
 from tsdae_kit.settings import NO_PAIRS, SCRATCH, RunSettings
-from tsdae_kit.training.checkpoints import list_checkpoints, step_of
+from tsdae_kit.training.checkpoints import SEAL, list_checkpoints, list_files, step_of
 
 logger = logging.getLogger("tsdae_kit")
 RECORD = "run.json"
 FINAL = "final"
 BASE = "base"  # what the run began with
 METRICS = "metrics.jsonl"
-# All that a run's folder holds: what --overwrite deletes.
-_WRITTEN = (RECORD, METRICS, OUTCOME, PAGE, "train.log", "scores.json", "negatives-*.parquet", f"{FINAL}/*",
-            f"{BASE}/*", "checkpoint-[0-9]*/*", "tensorboard/*")  # fmt: skip
+_TOP = (RECORD, METRICS, OUTCOME, PAGE, "train.log", "scores.json", "negatives-[0-9]*-*.parquet",
+        *[f"tensorboard/{depth}events.out.tfevents.*" for depth in ("", "*/")])  # fmt: skip
+# What the libraries write of a model, besides files of its own code; of older runs, and of those that were killed.
+_MODEL = (
+    "README.md", "config.json", "modules.json", "config_sentence_transformers.json", "sentence_*_config.json",
+    "adapter_config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "vocab.txt", "merges.txt", "bpe.codes", "chat_template.jinja", "sentencepiece*.model", "spiece.model",
+    "tokenizer.model", "model.safetensors", "adapter_model.safetensors", "model-*-of-*.safetensors",
+    "model.safetensors.index.json",
+)  # fmt: skip
+_MODULE = "[0-9]*_[A-Z]*"  # 1_Pooling
+_IN_MODULE = (*_MODEL, "pytorch_model.bin")
+_STATE = (SEAL, "loss.safetensors", "optimizer.*", "scheduler.pt", "scaler.pt", "rng_state*.pth",
+          "trainer_state.json", "training_args.bin")  # fmt: skip
 _EVALUATED = {"eval_loss", "eval_score"}  # without held-out pairs there is a score alone
 _TIME = "%Y-%m-%d %H:%M:%S %z"
 _KEYS: dict[str, type | tuple[type, ...]] = {
@@ -54,7 +67,8 @@ _KEYS: dict[str, type | tuple[type, ...]] = {
     "processes": int,
     "versions": dict,
 }
-_MORE: dict[str, type] = {"goals": dict, "about": dict, "finished_step": int, "best_step": int}  # may be missing
+# May be missing
+_MORE: dict[str, type] = {"goals": dict, "about": dict, "finished_step": int, "best_step": int, "files": list}
 _LIBRARIES = (
     "tsdae_kit",
     "torch",
@@ -115,7 +129,7 @@ def plan_run(kind: type[RunSettings], given: Mapping[str, Any]) -> Run:
         ]
         if inside:
             raise KitError(f"{inside[0]} lies in {settings.output}, which --overwrite deletes. Choose another one.")
-        check_replaceable(settings.output, _WRITTEN)
+        check_replaceable(settings.output, _written(settings.output))
         return Run(settings, None)
     if not settings.resume:
         raise KitError(
@@ -124,6 +138,22 @@ def plan_run(kind: type[RunSettings], given: Mapping[str, Any]) -> Run:
         )
     check_links(settings.output)
     return Run(_merge(record, given, settings), record, resume_from)
+
+
+def _written(folder: Path) -> set[str]:
+    """Return patterns of all that the run in a folder wrote: what ``--overwrite`` deletes.
+
+    Files of a model are those that the run's record and the checkpoints' manifests list, or that are called as the
+    libraries call theirs: anyone may put more files beside a model, as one exported to ONNX.
+    """
+    recorded = (read_record(folder) or {}).get("files", [])
+    listed = {escape(name) for name in recorded if isinstance(name, str)}
+    checkpoints = {path.name: list_files(path) for path in list_checkpoints(folder)}
+    model = {*_MODEL, *[f"{_MODULE}/{name}" for name in _IN_MODULE], *listed}
+    saved = {escape(name) for names in checkpoints.values() for name in names}
+    known = {FINAL: model, BASE: model | saved}
+    known |= {name: {*map(escape, names), SEAL} if names else model | {*_STATE} for name, names in checkpoints.items()}
+    return {*_TOP, *[f"{place}/{name}" for place, names in known.items() for name in names]}
 
 
 def _check_foreign(settings: RunSettings, resume_from: Path | None) -> None:
@@ -202,7 +232,7 @@ def begin_run(
         about: What the stage says of its data, for the model's card.
     """
     if settings.overwrite and settings.output.exists():
-        remove_known(settings.output, _WRITTEN)
+        remove_known(settings.output, _written(settings.output))
     settings.output.resolve().mkdir(parents=True, exist_ok=True)
     record = {
         "id": uuid4().hex,
@@ -221,8 +251,10 @@ def begin_run(
 
 
 def finish_run(settings: RunSettings, record: Mapping[str, Any], steps: int) -> None:
-    """Note in the record that the final model stands for this many steps."""
-    done = {"settings": to_record(settings), "finished_step": steps, "finished": time.strftime(_TIME)}
+    """Note in the record that the final model, just written, stands for this many steps, and which files it has."""
+    final = settings.output / FINAL
+    files = sorted(path.relative_to(final).as_posix() for path in final.rglob("*") if path.is_file())
+    done = {"settings": to_record(settings), "finished_step": steps, "finished": time.strftime(_TIME), "files": files}
     write_json(settings.output / RECORD, {**record, **done})
 
 
