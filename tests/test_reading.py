@@ -302,6 +302,14 @@ def test_documents_in_a_folder_of_another_name_are_read() -> None:
     assert read_back("qrelsdata/corpus.jsonl") == expected()
 
 
+@pytest.mark.parametrize("name", ["questions.txt", "questions/a.txt", "topics/a.txt"])
+def test_questions_in_a_project_with_documents_are_a_corpus(name: str) -> None:
+    Path(name).parent.mkdir(exist_ok=True)
+    Path("docs").mkdir()
+    FILES["a.txt"](Path(name))
+    assert read_back(name) == expected()
+
+
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv"])
 def test_a_title_of_another_case_is_a_title(name: str) -> None:
     row = {"Title": "Chapter 1", "text": make_sentences(1)[0]}

@@ -34,9 +34,10 @@ KINDS = {
 }  # fmt: skip
 _COMPRESSED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": None}
 _LAYOUT = {"dataset_dict.json", "dataset_info.json", "state.json"}  # of a folder saved by ``datasets``
-# Words in the names of test data, in the layouts that evaluate reads; queries are some beside judgements or documents.
+# Words in the names of test data, in the layouts that evaluate reads. Queries are some beside judgements or documents;
+# by other names, beside judgements alone: many a project has questions, and a folder of documents.
 _JUDGEMENTS, _LISTS = {"qrels"}, {"rerank"}
-_QUERIES = {"queries", "query", "topics", "questions"}
+_QUERIES, _OTHER_QUERIES = {"queries"}, {"query", "topics", "questions"}
 _PAIRS, _SPLITS = {"pairs", "nli", "sts"}, {"train", "dev", "test", "all"}
 _DOCUMENTS = {"docs", "documents", "corpus", "passages", "collection"}
 
@@ -75,8 +76,11 @@ def _is_evaluation_data(path: Path) -> bool:
     if around & _JUDGEMENTS:
         return True
     # Queries lie beside documents or judgements, or in a folder of their own beside those
-    places = [folder] * bool(own & _QUERIES) + [folder.parent] * bool((own | around) & _QUERIES)
-    return any(_words_of(other) & (_JUDGEMENTS | _DOCUMENTS) for place in places for other in place.iterdir())
+    for queries, neighbours in ((_QUERIES, _JUDGEMENTS | _DOCUMENTS), (_OTHER_QUERIES, _JUDGEMENTS)):
+        places = [folder] * bool(own & queries) + [folder.parent] * bool((own | around) & queries)
+        if any(_words_of(other) & neighbours for place in places for other in place.iterdir()):
+            return True
+    return False
 
 
 def _words_of(path: Path) -> set[str]:

@@ -64,12 +64,12 @@ def set_prompts(arguments: SentenceTransformerTrainingArguments, own: Prompts) -
     """
     given: Any = arguments.prompts
     if given is not None:
-        own = {name: _given_prompts(given, name, own) for name in own}
+        own = {name: _user_prompts(given, name, own) for name in own}
     arguments.prompts = next(iter(own.values())) if len(own) == 1 else own
     return own
 
 
-def _given_prompts(given: Any, name: str, own: Prompts) -> dict[str, str]:
+def _user_prompts(given: Any, name: str, own: Prompts) -> dict[str, str]:
     """Return one data set's part of ``--trainer prompts=...``: one text, by column, by data set, or by both."""
     by_name = isinstance(given, Mapping) and bool(given.keys() & own.keys())
     mine = given.get(name, {}) if by_name else given
