@@ -19,7 +19,7 @@ from myst_parser.parsers.sphinx_ import MystParser
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from tsdae_kit.options import describe
+from tsdae_kit.config.command_line import describe
 
 project = "tsdae_kit"
 author = "the authors of tsdae_kit"

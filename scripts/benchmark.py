@@ -33,12 +33,13 @@ from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncod
 from transformers import TrainerCallback
 
 from tsdae_kit import Noise, NoiseTransform, ResumableTrainer, TSDAELoss
+from tsdae_kit.config.settings import TrainSettings
 from tsdae_kit.console import quiet_frameworks
-from tsdae_kit.settings import TrainSettings
-from tsdae_kit.train import Adaptation
+from tsdae_kit.models.devices import choose_device
+from tsdae_kit.models.loading import load_encoder
+from tsdae_kit.train import TSDAETask
 from tsdae_kit.training.memory import keep_freed_memory
-from tsdae_kit.training.models import choose_device, load_encoder
-from tsdae_kit.training.session import fill_in
+from tsdae_kit.training.runner import fill_in
 
 WARM = 3  # steps before the clock starts
 SAMPLE = Path(__file__).parents[1] / "data" / "health" / "corpus.txt.gz"
@@ -85,7 +86,7 @@ def make_ours(model: SentenceTransformer, texts: list[str], options: argparse.Na
         output=Path(out), max_steps=steps, batch_size=options.batch_size, precision=options.precision,
         save_steps=10**6, decoder_warmup_steps=0,
     )  # fmt: skip
-    stage = Adaptation()
+    stage = TSDAETask()
     settings = stage.resolve(fill_in(settings, model), steps)
     arguments = stage.make_arguments(settings, model, evaluates=False, steps=steps)
     arguments.save_strategy = "no"

@@ -28,7 +28,7 @@ from typing import Any
 import psutil
 
 from tsdae_kit import Noise
-from tsdae_kit.text.cleaning import clean_text
+from tsdae_kit.corpus.cleaning import clean_text
 
 ROUNDS, SENTENCES = 5, 4000
 

@@ -26,9 +26,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from transformers import BertConfig, BertModel
 
-from tsdae_kit.text.cleaning import clean_text
-from tsdae_kit.text.words import SPACELESS
-from tsdae_kit.training.scratch import make_tokenizer
+from tsdae_kit.corpus.cleaning import clean_text
+from tsdae_kit.corpus.words import SPACELESS
+from tsdae_kit.models.scratch import make_tokenizer
 
 BATCH, WIDTH, SEEN = 256, 32, 500
 

@@ -59,11 +59,12 @@ from scripts.methods import (
 from tsdae_kit.console import quiet_frameworks
 from tsdae_kit.evaluation.bootstrap import Difference, average, resample
 from tsdae_kit.evaluation.data import read_tasks
-from tsdae_kit.evaluation.samples import Spearman, score
+from tsdae_kit.evaluation.metrics import Spearman, score
+from tsdae_kit.evaluation.proxy_tasks import make_proxies
 from tsdae_kit.evaluation.scoring import Embeddings, score_task
 from tsdae_kit.evaluation.tasks import Retrieval, Task
-from tsdae_kit.evaluation.unlabelled import make_proxies
-from tsdae_kit.training.models import choose_device, load_encoder
+from tsdae_kit.models.devices import choose_device
+from tsdae_kit.models.loading import load_encoder
 
 CONTROL, DOCS, MINED = "stsb", 5000, 10_000  # documents beside the relevant ones; sentences mined for negatives
 BASE, MEAN, PROXY = "base", "mean", "noisy to clean"  # names of a row and of columns, as `make_proxies` has the last

@@ -32,7 +32,7 @@ from transformers.models.auto.modeling_auto import (
 
 from tests.tiny import make_sentences, make_tokenizer
 from tsdae_kit import KitError, TSDAELoss, probe_signal
-from tsdae_kit.denoising.decoder import CrossAttentionDecoder
+from tsdae_kit.tsdae.cross_attention_decoder import CrossAttentionDecoder
 
 STEPS, LINES = 30, 32
 LARGEST, LONGEST = 2_000_000, 40  # weights; seconds a family

@@ -27,11 +27,12 @@ from sentence_transformers import (
 from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncoderLoss, MultipleNegativesRankingLoss
 from transformers import AutoModelForMaskedLM, DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
-from tsdae_kit import adapt, fine_tune, load_pairs, prepare_corpus
-from tsdae_kit.settings import SCRATCH, ScratchSize, TrainSettings
-from tsdae_kit.text.noise import NoiseTransform
-from tsdae_kit.train import FINISHED_RATE, LONGEST_WARMUP, Adaptation
-from tsdae_kit.training.models import choose_device, load_encoder
+from tsdae_kit import adapt, fine_tune, load_prepared, prepare_corpus
+from tsdae_kit.config.settings import SCRATCH, ScratchSize, TrainSettings
+from tsdae_kit.corpus.noise import NoiseTransform
+from tsdae_kit.models.devices import choose_device
+from tsdae_kit.models.loading import load_encoder
+from tsdae_kit.train import FINISHED_RATE, LONGEST_WARMUP, TSDAETask
 
 BATCH, LENGTH, RATE, HELD_OUT = 32, 32, 2e-5, 200
 ALIKE: dict[str, Any] = {"precision": "fp32", "workers": 0}  # whatever the machine has
@@ -101,7 +102,7 @@ def masked(model: str, field: Field, seed: int, output: Path) -> str:
     setattr(head, head.base_model_prefix, transformer)
     head.tie_weights()
     tokenizer = encoder.tokenizer
-    texts = load_pairs(field.prepared).train.select_columns("clean")
+    texts = load_prepared(field.prepared).train.select_columns("clean")
     data = texts.with_transform(lambda rows: tokenizer(rows["clean"], truncation=True, max_length=LENGTH))
     Trainer(
         model=head,
@@ -114,7 +115,9 @@ def masked(model: str, field: Field, seed: int, output: Path) -> str:
 
 def simcse(model: str, field: Field, seed: int, output: Path) -> str:
     """Each sentence beside itself, under another dropout, against the batch's others; temperature 0.05."""
-    data = load_pairs(field.prepared).train.with_transform(lambda rows: {"one": rows["clean"], "other": rows["clean"]})
+    data = load_prepared(field.prepared).train.with_transform(
+        lambda rows: {"one": rows["clean"], "other": rows["clean"]}
+    )
     return _contrast(model, field, seed, output, data)
 
 
@@ -124,7 +127,7 @@ def deletion_contrast(model: str, field: Field, seed: int, output: Path) -> str:
 
 
 def _noisy(field: Field) -> Dataset:
-    pairs = load_pairs(field.prepared)
+    pairs = load_prepared(field.prepared)
     return pairs.train.with_transform(NoiseTransform(pairs.noise))
 
 
@@ -153,12 +156,12 @@ def stage_one(model: str, field: Field, seed: int, output: Path, **more: Any) ->
 
 def whole(model: str, field: Field, seed: int, output: Path, **more: Any) -> str:
     """``tsdae_kit.train``, without the average with the base model's weights."""
-    return stage_one(model, field, seed, output, base_share=0.0, **more)
+    return stage_one(model, field, seed, output, base_weight=0.0, **more)
 
 
 def rebuilding(model: str, field: Field, seed: int, output: Path) -> str:
     """``tsdae_kit.train`` by reconstruction alone, half as fast, not averaged."""
-    return whole(model, field, seed, output, contrast=0.0, anchor=0.0, learning_rate=FINISHED_RATE / 2)
+    return whole(model, field, seed, output, contrastive_weight=0.0, drift_penalty=0.0, learning_rate=FINISHED_RATE / 2)
 
 
 def slow(model: str, field: Field, seed: int, output: Path) -> str:
@@ -233,24 +236,24 @@ def decayed(model: str, field: Field, seed: int, output: Path, **more: Any) -> s
 
 def decayed_whole(model: str, field: Field, seed: int, output: Path) -> str:
     """The same, not averaged."""
-    return decayed(model, field, seed, output, base_share=0.0)
+    return decayed(model, field, seed, output, base_weight=0.0)
 
 
 def joined(model: str, field: Field, seed: int, output: Path, **more: Any) -> str:
     """``tsdae_kit.train`` with the field's positive pairs in the same steps."""
-    return stage_one(model, field, seed, output, **{"with_pairs": field.pairs, **more})
+    return stage_one(model, field, seed, output, **{"pairs": field.pairs, **more})
 
 
 def joined_whole(model: str, field: Field, seed: int, output: Path, **more: Any) -> str:
     """The same, not averaged."""
-    return joined(model, field, seed, output, base_share=0.0, **more)
+    return joined(model, field, seed, output, base_weight=0.0, **more)
 
 
 def joined_on_mined(model: str, field: Field, seed: int, output: Path) -> str:
     """The same, each pair with the negative that stage two would mine for it."""
     mining = output.with_name(f"{output.name}-pairs")
     stage_two(model, field, seed, mining, max_steps=1)
-    return joined_whole(model, field, seed, output, with_pairs=next(mining.glob("negatives-*.parquet")))
+    return joined_whole(model, field, seed, output, pairs=next(mining.glob("negatives-*.parquet")))
 
 
 def stage_two(model: str, field: Field, seed: int, output: Path, **more: Any) -> str:
@@ -282,7 +285,7 @@ def pairs_after(model: str, field: Field, seed: int, output: Path, **more: Any) 
 
 def pairs_averaged(model: str, field: Field, seed: int, output: Path) -> str:
     """The same, the weights half-way between those it began with and those it ended with."""
-    return pairs_after(model, field, seed, output, base_share=0.5)
+    return pairs_after(model, field, seed, output, base_weight=0.5)
 
 
 def _on_pairs(model: str, field: Field, seed: int, output: Path, **own: Any) -> str:
@@ -321,9 +324,9 @@ VARIANTS: dict[str, Method] = {
 
 def untrained(model: str, field: Field, seed: int, output: Path, size: ScratchSize = "tiny") -> str:
     """The small encoder with random weights; its tokenizer is learned from the corpus."""
-    corpus = load_pairs(field.prepared)
+    corpus = load_prepared(field.prepared)
     settings = TrainSettings(data=field.prepared, model=SCRATCH, scratch_size=size, seed=seed)
-    encoder = Adaptation().load_encoder(settings, corpus, torch.device("cpu"))
+    encoder = TSDAETask().load_encoder(settings, corpus, torch.device("cpu"))
     encoder.save_pretrained(str(output / "model"), create_model_card=False)
     return str(output / "model")
 

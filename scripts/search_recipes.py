@@ -29,19 +29,20 @@ from transformers import TrainerCallback
 
 from scripts.compare import main_tasks
 from scripts.methods import ALIKE, layer_rates, prepare_once
-from tsdae_kit import ResumableTrainer, TSDAELoss, load_pairs
+from tsdae_kit import ResumableTrainer, TSDAELoss, load_prepared
+from tsdae_kit.config.settings import DecoderKind, TrainSettings
 from tsdae_kit.console import quiet_frameworks
-from tsdae_kit.denoising.guidance import Guidance
+from tsdae_kit.corpus.noise import NoiseTransform
 from tsdae_kit.evaluation.data import read_tasks
-from tsdae_kit.evaluation.samples import score
+from tsdae_kit.evaluation.metrics import score
 from tsdae_kit.evaluation.scoring import Embeddings, score_task
 from tsdae_kit.evaluation.tasks import Task
-from tsdae_kit.settings import DecoderKind, TrainSettings
-from tsdae_kit.text.noise import NoiseTransform
-from tsdae_kit.train import Adaptation
-from tsdae_kit.training.models import choose_device, load_encoder
-from tsdae_kit.training.session import fill_in
-from tsdae_kit.training.trainer import load_own_state, own_state
+from tsdae_kit.models.devices import choose_device
+from tsdae_kit.models.loading import load_encoder
+from tsdae_kit.train import TSDAETask
+from tsdae_kit.training.runner import fill_in
+from tsdae_kit.training.trainer import load_loss_state_dict, loss_state_dict
+from tsdae_kit.tsdae.regularization import Regularization
 
 WARM, HELD_OUT, TRAINED, SCORED = 200, 500, 48, 128  # steps, rows, tokens
 SOFT = 0.1  # the temperature of a contrast with soft goals
@@ -122,23 +123,23 @@ RECIPES = {
 }
 
 
-class Terms(Guidance):
+class Terms(Regularization):
     """What a recipe adds to the reconstruction: a contrast with the encoder's own embeddings, the base's terms."""
 
     def __init__(self, recipe: Recipe, base: SentenceTransformer) -> None:
         super().__init__(recipe.taught, recipe.anchor, base)
-        self.own, self.soft = Guidance(recipe.contrast), recipe.soft
+        self.own, self.soft = Regularization(recipe.contrast), recipe.soft
 
     def __call__(self, encoder: SentenceTransformer, noisy: Tensor, clean: dict[str, Tensor]) -> Tensor:
         """Return the weighted sum."""
         total = torch.zeros((), device=noisy.device)
-        if self.contrast or self.anchor:
+        if self.contrastive_weight or self.drift_penalty:
             total = total + super().__call__(encoder, noisy, clean)
         if self.soft and self.base:
             wanted = normalize(self.base(dict(clean))["sentence_embedding"].float(), dim=1)
             goal, seen = (rows @ wanted.T / SOFT for rows in (wanted, normalize(noisy.float(), dim=1)))
             total = total + self.soft * cross_entropy(seen, goal.softmax(dim=1))
-        return total + self.own(encoder, noisy, clean) if self.own.contrast else total
+        return total + self.own(encoder, noisy, clean) if self.own.contrastive_weight else total
 
 
 class TermsLoss(torch.nn.Module):
@@ -206,7 +207,7 @@ def make_trainer(
     *callbacks: TrainerCallback,
     decay: float = 1.0,
 ) -> ResumableTrainer:
-    stage, never = Adaptation(), 10**6
+    stage, never = TSDAETask(), 10**6
     settings = TrainSettings(
         output=Path(tempfile.mkdtemp()), save_steps=never, logging_steps=never, decoder_warmup_steps=0, **ALIKE,
         **given,
@@ -232,7 +233,7 @@ def make_loss(
     terms = Terms(recipe, base)
     if not recipe.rebuild:
         return TermsLoss(encoder, terms)
-    loss = TSDAELoss(encoder, tied=recipe.tied, decoder=recipe.decoder, guidance=terms)
+    loss = TSDAELoss(encoder, tied=recipe.tied, decoder=recipe.decoder, regularization=terms)
     if recipe.layers:
         layers = loss.decoder.lm.base_model.encoder
         layers.layer = layers.layer[: recipe.layers]
@@ -241,8 +242,8 @@ def make_loss(
         make_trainer(encoder, loss, data, {"max_steps": WARM, "seed": seed}).train()
         encoder.requires_grad_(True)
         cache.parent.mkdir(parents=True, exist_ok=True)
-        save_file(own_state(loss, encoder), cache)
-    load_own_state(loss, encoder, cache)
+        save_file(loss_state_dict(loss, encoder), cache)
+    load_loss_state_dict(loss, encoder, cache)
     return loss
 
 
@@ -257,7 +258,7 @@ def prepare(options: argparse.Namespace, domain: str, recipe: Recipe) -> Path:
 def run(options: argparse.Namespace, domain: str, name: str, seed: int) -> None:
     recipe = RECIPES[name]
     plain, prepared = (prepare(options, domain, wanted) for wanted in (RECIPES["plain"], recipe))
-    pairs = load_pairs(prepared)
+    pairs = load_prepared(prepared)
     data = pairs.train.with_transform(NoiseTransform(pairs.noise))
     _, folder, split = DOMAINS[domain]
     tasks = main_tasks(options.data / folder, split)

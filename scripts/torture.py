@@ -29,7 +29,7 @@ import torch
 from tests.test_checkpoints import DAMAGES
 from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, finish, last_step, make_data, make_model, send, start
 from tsdae_kit import adapt
-from tsdae_kit.training.checkpoints import list_checkpoints, step_of
+from tsdae_kit.training.checkpoints import checkpoint_step, list_checkpoints
 
 
 def starts(run: Path) -> list[int]:
@@ -48,7 +48,7 @@ def kill_at_random(given: dict[str, Any], kills: int, moment: random.Random) -> 
     for number in range(kills):
         in_save = number % 2 == 1
         before = len(starts(run))
-        saved = max([step_of(path) for path in list_checkpoints(run)], default=0)
+        saved = max([checkpoint_step(path) for path in list_checkpoints(run)], default=0)
         process = start(given, slow_save=0.02 if in_save else 0.0)
         goal = saved + moment.randrange(3)
         while process.is_alive():
@@ -63,7 +63,7 @@ def kill_at_random(given: dict[str, Any], kills: int, moment: random.Random) -> 
         for step in starts(run)[before:]:
             if step != saved:
                 raise SystemExit(f"the run went on from step {step}, and {saved} was its newest checkpoint")
-        if list_checkpoints(run) and step_of(list_checkpoints(run)[0]) >= STEPS:
+        if list_checkpoints(run) and checkpoint_step(list_checkpoints(run)[0]) >= STEPS:
             shutil.rmtree(run)  # it got to its end: begin again
             hits["runs completed on the way"] += 1
     finish(start(given))

@@ -14,8 +14,8 @@ from tests.test_families import GIVEN, make
 from tests.tiny import make_sentences
 from tsdae_kit import TSDAELoss, adapt
 from tsdae_kit.errors import KitError
-from tsdae_kit.training.adapters import merge_adapters, train_adapters
-from tsdae_kit.training.models import load_encoder
+from tsdae_kit.models.adapters import merge_adapters, train_adapters
+from tsdae_kit.models.loading import load_encoder
 from tsdae_kit.training.progress import Progress
 
 CPU = torch.device("cpu")

@@ -14,8 +14,8 @@ from yaml import YAMLError
 
 from tests.tiny import make_sentences
 from tsdae_kit import adapt, fine_tune
-from tsdae_kit.settings import TrainSettings
-from tsdae_kit.training.card import TITLE, complete_card
+from tsdae_kit.config.settings import TrainSettings
+from tsdae_kit.reporting.model_card import TITLE, complete_card
 
 SHORT = {"batch_size": 8, "max_steps": 4, "save_steps": 4, "eval_steps": 2, "device": "cpu", "precision": "fp32"}
 
@@ -104,7 +104,7 @@ def test_a_card_that_cannot_be_completed_costs_no_model(
     def fail(*_: Any, **__: Any) -> None:
         raise fault
 
-    monkeypatch.setattr("tsdae_kit.training.card.complete_card", fail)
+    monkeypatch.setattr("tsdae_kit.reporting.model_card.complete_card", fail)
     final = adapt(model=str(tiny_model), data=tiny_data, output="run", max_steps=2, batch_size=8, device="cpu")
     assert (final / "model.safetensors").exists()
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from tsdae_kit import KitError
-from tsdae_kit.folders import new_folder, remove_partial
-from tsdae_kit.training.checkpoints import choose_checkpoint, list_checkpoints, rotate, seal
+from tsdae_kit.filesystem import atomic_folder, remove_leftovers
+from tsdae_kit.training.checkpoints import list_checkpoints, rotate, seal, select_checkpoint
 
 
 def make_run(*steps: int) -> Path:
     run = Path("run")
     for step in steps:
-        with new_folder(run / f"checkpoint-{step}") as folder:
+        with atomic_folder(run / f"checkpoint-{step}") as folder:
             (folder / "deep").mkdir()
             (folder / "model.safetensors").write_bytes(bytes(range(200)))
             (folder / "deep" / "state.json").write_text(f'{{"step": {step}}}')
@@ -53,29 +53,29 @@ def test_a_damaged_checkpoint_is_passed_over_by_name(
     run = make_run(90, 100)
     damage(run / "checkpoint-100" / name)
     with caplog.at_level(logging.WARNING, "tsdae_kit"):
-        assert choose_checkpoint(run, "a-run") == run / "checkpoint-90"
+        assert select_checkpoint(run, "a-run") == run / "checkpoint-90"
     assert "Passing over checkpoint-100" in caplog.text
     with pytest.raises(KitError, match="checkpoint-100 cannot be used"):
-        choose_checkpoint(run, "a-run", run / "checkpoint-100")
+        select_checkpoint(run, "a-run", run / "checkpoint-100")
 
 
 def test_the_newest_is_the_highest_number_not_the_last_in_the_alphabet() -> None:
-    assert choose_checkpoint(make_run(5, 100, 20), "a-run") == Path("run/checkpoint-100")
+    assert select_checkpoint(make_run(5, 100, 20), "a-run") == Path("run/checkpoint-100")
 
 
 def test_no_checkpoint_is_none_but_no_good_one_is_an_error() -> None:
     """A run must never start again from step 0 by itself (need 19)."""
-    assert choose_checkpoint(Path("run"), "a-run") is None
+    assert select_checkpoint(Path("run"), "a-run") is None
     run = make_run(5, 6)
     for checkpoint in list_checkpoints(run):
         empty(checkpoint / "model.safetensors")
     with pytest.raises(KitError, match=r"No checkpoint in run can be used \(checkpoint-6: .*; checkpoint-5: "):
-        choose_checkpoint(run, "a-run")
+        select_checkpoint(run, "a-run")
 
 
 def test_another_runs_checkpoint_is_not_ours() -> None:
     with pytest.raises(KitError, match="belongs to another run"):
-        choose_checkpoint(make_run(5), "other-run")
+        select_checkpoint(make_run(5), "other-run")
 
 
 def test_rotation_goes_by_step_and_spares_what_is_protected() -> None:
@@ -98,13 +98,13 @@ def test_nothing_is_deleted_while_the_newest_does_not_read_back(caplog: pytest.L
 
 def test_a_folder_appears_whole_or_not_at_all() -> None:
     target = Path("folder")
-    with pytest.raises(RuntimeError), new_folder(target) as folder:
+    with pytest.raises(RuntimeError), atomic_folder(target) as folder:
         (folder / "half").write_text("half")
         assert not target.exists()
         raise RuntimeError
     assert list(Path().iterdir()) == []
     for content in ("old", "new"):
-        with new_folder(target) as folder:
+        with atomic_folder(target) as folder:
             (folder / "file").write_text(content)
     assert [p.read_text() for p in target.iterdir()] == ["new"]
     assert [p.name for p in Path().iterdir()] == ["folder"]
@@ -113,5 +113,5 @@ def test_a_folder_appears_whole_or_not_at_all() -> None:
 def test_what_a_killed_process_left_is_removed() -> None:
     for name in (".checkpoint-5.partial", ".checkpoint-4.replaced"):
         (Path("run") / name).mkdir(parents=True)
-    remove_partial(Path("run"))
+    remove_leftovers(Path("run"))
     assert list(Path("run").iterdir()) == []

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tiny import make_sentences
-from tsdae_kit import KitError, load_pairs, prepare_corpus
-from tsdae_kit.text import local
-from tsdae_kit.text.cleaning import Rules, clean_text
-from tsdae_kit.text.duplicates import SeenHashes
-from tsdae_kit.text.pairs import choose_held_out, read_manifest
+from tsdae_kit import KitError, load_prepared, prepare_corpus
+from tsdae_kit.corpus import local_engine
+from tsdae_kit.corpus.cleaning import Rules, clean_text
+from tsdae_kit.corpus.dataset import choose_held_out, read_manifest
+from tsdae_kit.corpus.deduplication import SeenHashes
 
 
 @given(st.lists(st.lists(st.integers(0, 50), max_size=20), max_size=20))
@@ -119,7 +119,10 @@ def test_sentences_are_cut_as_the_corpus_abbreviates_and_know_their_document() -
     prepare_corpus(files=["c.jsonl"], output="out", split="sentences", held_out=0)
     pairs = load_from_disk("out")["train"]
     assert pairs.column_names == ["noisy", "clean", "document"]
-    assert load_pairs(Path("out")).train.column_names == ["noisy", "clean"]  # a trainer takes every column for a text
+    assert load_prepared(Path("out")).train.column_names == [
+        "noisy",
+        "clean",
+    ]
     last = [(row["clean"], row["document"]) for row in pairs][-2:]
     assert last == [("The pt. came back.", "case-300"), ("He slept well.", "case-300")]
 
@@ -134,7 +137,7 @@ def test_sentences_of_scripts_without_spaces_and_paragraphs() -> None:
     assert pairs["document"][:] == ["1:1"] * 4 + ["1:2", "1:3", "1:5"]
     prepare_corpus(files=["c.txt"], output="out", split="paragraphs", held_out=0, overwrite=True)
     joined = [f"{chinese} The first line and its second.", "The next paragraph."]
-    assert load_pairs(Path("out")).train["clean"][:] == joined
+    assert load_prepared(Path("out")).train["clean"][:] == joined
 
 
 def contents(folder: str) -> dict[str, bytes]:
@@ -143,8 +146,8 @@ def contents(folder: str) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("split", ["line", "sentences"])
 def test_the_same_bytes_for_any_number_of_workers(split: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_WORTH_A_WORKER", 1)
-    monkeypatch.setattr("tsdae_kit.text.reading.CHUNK", 2000)
+    monkeypatch.setattr(local_engine, "_WORTH_A_WORKER", 1)
+    monkeypatch.setattr("tsdae_kit.corpus.reading.CHUNK", 2000)
     sentences = make_sentences(1000)
     Path("c.txt").write_text("\n".join([*sentences[:700], "", "x", *sentences[300:]]))
     for workers in (1, 2, 3):
@@ -157,7 +160,7 @@ def test_the_same_bytes_for_any_number_of_workers(split: str, monkeypatch: pytes
 
 
 def test_a_fault_in_a_worker_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_WORTH_A_WORKER", 1)
+    monkeypatch.setattr(local_engine, "_WORTH_A_WORKER", 1)
     Path("c.txt").write_bytes("\n".join(make_sentences(100)).encode() + b"\n\xff and more\n")
     with pytest.raises(KitError, match=r"c\.txt, line 101: the byte 0xff"):
         prepare_corpus(files=["c.txt"], output="out", workers=2)

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.tiny import make_sentences
-from tsdae_kit import adapt, load_pairs, prepare_corpus
-from tsdae_kit.text.pairs import SPLITS, read_batches
+from tsdae_kit import adapt, load_prepared, prepare_corpus
+from tsdae_kit.corpus.dataset import SPLITS, read_batches
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
@@ -41,7 +41,7 @@ except KitError as error:
 
 
 def read_all(folder: str, noise: str) -> tuple[Any, ...]:
-    corpus = load_pairs(Path(folder), noise)
+    corpus = load_prepared(Path(folder), noise)
     splits = [[row for batch in read_batches(Path(folder), split) for row in batch.to_pylist()] for split in SPLITS]
     counts = {key: corpus.manifest[key] for key in ("read", "dropped", "examples", "train", "held_out", "noise")}
     return *(sorted(tuple(row.values()) for row in split) for split in splits), corpus.noise, counts

@@ -47,7 +47,7 @@ def test_every_public_name_is_on_the_api_page(site: Path) -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_every_setting_stands_there_with_its_default_and_help(site: Path, kind: type) -> None:
     page = (site / "docs/api.html").read_text(encoding="utf-8")
-    section = page[page.index(f'id="tsdae_kit.settings.{kind.__name__}"') :].partition("</dl>")[0]
+    section = page[page.index(f'id="tsdae_kit.config.settings.{kind.__name__}"') :].partition("</dl>")[0]
     text = " ".join(unescape(re.sub(r"<[^>]+>", "", section)).split())
     for entry in fields(kind):
         assert f" {entry.name} " in f" {text} "

@@ -21,11 +21,11 @@ from sentence_transformers.sentence_transformer.evaluation import (
 
 from tests.tiny import make_sentences
 from tsdae_kit import KitError, prepare_corpus, score_models
-from tsdae_kit.evaluation import unlabelled
+from tsdae_kit.config.settings import EvaluateSettings
+from tsdae_kit.evaluation import proxy_tasks
 from tsdae_kit.evaluation.data import read_tasks
 from tsdae_kit.evaluation.scoring import Embeddings
 from tsdae_kit.evaluation.tasks import Pairs, Retrieval
-from tsdae_kit.settings import EvaluateSettings
 
 SENTENCES = make_sentences(80)
 
@@ -191,7 +191,7 @@ def test_sentences_of_one_document_are_a_second_proxy(tiny_model: Path, monkeypa
         assert {task.docs[row] for row in grades} == others
     report = score_models(models=[tiny_model], data=["prepared"], device="cpu")
     assert [row["metric"] for row in report["results"]] == ["MRR@10"] * 2
-    monkeypatch.setattr(unlabelled, "ROWS", 45)  # of 90
+    monkeypatch.setattr(proxy_tasks, "ROWS", 45)  # of 90
     _, part = read_tasks("prepared", "test")
     assert isinstance(part, Retrieval)
     assert 5 < len(part.queries) < 25
@@ -285,7 +285,7 @@ def test_tables_that_fail_cost_no_scores(
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("tsdae_kit.evaluation.tables.show_all", fail)
+    monkeypatch.setattr("tsdae_kit.evaluation.result_tables.show_all", fail)
     report = score_models(models=[tiny_model], data=[data], device="cpu")
     assert json.loads(Path("scores.json").read_text())["results"] == report["results"]
     assert "!!! The tables could not be shown (ZeroDivisionError). The scores are whole: scores.json." in caplog.text

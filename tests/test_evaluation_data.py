@@ -19,16 +19,16 @@ from pyarrow import parquet
 
 from tests.tiny import make_sentences
 from tsdae_kit import KitError
+from tsdae_kit.config.command_line import flag
+from tsdae_kit.config.settings import EvaluateSettings, ReadingSettings
+from tsdae_kit.corpus.files import is_evaluation_data
 from tsdae_kit.evaluation.bm25 import score_with_bm25
 from tsdae_kit.evaluation.data import read_tasks
-from tsdae_kit.evaluation.goals import Goal, read_goal
-from tsdae_kit.evaluation.rankings import measure_ranking
-from tsdae_kit.evaluation.samples import score
+from tsdae_kit.evaluation.metrics import score
+from tsdae_kit.evaluation.ranking_metrics import measure_ranking
 from tsdae_kit.evaluation.scoring import score_task
 from tsdae_kit.evaluation.tasks import Pairs, Reranking, Retrieval, Task
-from tsdae_kit.options import flag
-from tsdae_kit.settings import EvaluateSettings, ReadingSettings
-from tsdae_kit.text.files import is_evaluation_data
+from tsdae_kit.evaluation.validation_sets import Goal, read_validation_set
 
 SENTENCES = make_sentences(30)
 DOCS = [{"_id": f"d{i}", "title": "On sleep" if i % 2 else "", "text": text} for i, text in enumerate(SENTENCES)]
@@ -74,9 +74,9 @@ def test_beirs_layout_is_read_and_only_the_splits_judged_queries_are_scored() ->
     (dev,) = read_tasks("field", "dev")
     assert isinstance(dev, Retrieval)
     assert dev.queries == (SENTENCES[7],)
-    assert read_goal("field").split == "dev"
+    assert read_validation_set("field").split == "dev"
     Path("field/qrels/dev.tsv").unlink()
-    assert read_goal("field").split == "test"
+    assert read_validation_set("field").split == "test"
     Path("field/qrels/test.tsv").unlink()
     with pytest.raises(KitError, match=r"for split test \(it holds: corpus.jsonl, qrels/train.tsv, queries.jsonl\)"):
         read_tasks("field", "test")

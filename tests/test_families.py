@@ -15,11 +15,11 @@ from sentence_transformers.sentence_transformer.modules import Dense, Pooling, T
 
 from tests.tiny import SHORT, make_sentences, make_tokenizer, weights
 from tsdae_kit import TSDAELoss, adapt
-from tsdae_kit.denoising.decoder import CrossAttentionDecoder
-from tsdae_kit.denoising.heads import make_head
-from tsdae_kit.denoising.prefix import PrefixDecoder
 from tsdae_kit.errors import KitError
 from tsdae_kit.training.progress import Progress
+from tsdae_kit.tsdae.cross_attention_decoder import CrossAttentionDecoder
+from tsdae_kit.tsdae.heads import make_head
+from tsdae_kit.tsdae.prefix_decoder import PrefixDecoder
 
 SIZE = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48,
         "max_position_embeddings": 80}  # fmt: skip
@@ -206,7 +206,7 @@ def test_the_shared_gradient_of_the_token_embeddings_is_that_of_plain_autograd(t
 
 def test_a_family_that_does_not_honour_the_mask_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load(make("distilbert", tmp_path))
-    monkeypatch.setattr("tsdae_kit.denoising.prefix._causal", lambda encoder, inputs: None)
+    monkeypatch.setattr("tsdae_kit.tsdae.prefix_decoder._causal", lambda encoder, inputs: None)
     with pytest.raises(KitError, match=r"'distilbert' cannot decode from a prefix \(a token sees those behind it"):
         TSDAELoss(model)
 

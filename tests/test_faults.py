@@ -24,12 +24,12 @@ from transformers.trainer_pt_utils import safe_globals
 from tests.test_checkpoints import DAMAGES
 from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, finish, last_step, make_sentences, send, start
 from tsdae_kit import KitError, adapt, export_model, prepare_corpus, score_models, write_report
-from tsdae_kit.errors import RunStopped, first_line, only_warned, run_command
-from tsdae_kit.folders import locked, new_file, write_json
-from tsdae_kit.plan import run_plan
+from tsdae_kit.config.plan import run_plan
+from tsdae_kit.errors import RunStopped, first_line, run_command, warn_on_error
+from tsdae_kit.filesystem import atomic_file, locked, write_json
 from tsdae_kit.training import checkpoints
 from tsdae_kit.training import trainer as trainer_module
-from tsdae_kit.training.checkpoints import find_fault, list_checkpoints, step_of
+from tsdae_kit.training.checkpoints import checkpoint_step, list_checkpoints, verify_checkpoint
 from tsdae_kit.training.progress import Progress
 from tsdae_kit.training.trainer import ResumableTrainer
 
@@ -75,7 +75,7 @@ def test_a_signal_ends_the_run_whole_with_code_75(
     process.join()
     assert process.exitcode == 75
     (saved,) = list_checkpoints(Path("run"))
-    assert 8 <= step_of(saved) < STEPS
+    assert 8 <= checkpoint_step(saved) < STEPS
     finish(start(given))
     assert_equal_to_the_bit(uninterrupted, Path("run"))
 
@@ -168,14 +168,14 @@ def test_a_stopped_run_is_one_line_and_code_75(capsys: pytest.CaptureFixture[str
 def test_every_file_of_a_checkpoint_in_turn_damaged_is_noticed(uninterrupted: Path) -> None:
     whole = uninterrupted / f"checkpoint-{STEPS}"
     run_id = json.loads((uninterrupted / "run.json").read_text())["id"]
-    assert find_fault(whole, run_id) is None
+    assert verify_checkpoint(whole, run_id) is None
     files = [path.relative_to(whole) for path in whole.rglob("*") if path.is_file()]
     assert len(files) > 10
     for name in files:
         for damage in DAMAGES:
             shutil.copytree(whole, "copy")
             damage(Path("copy") / name)
-            assert find_fault(Path("copy"), run_id) is not None, (name, damage)
+            assert verify_checkpoint(Path("copy"), run_id) is not None, (name, damage)
             shutil.rmtree("copy")
 
 
@@ -215,11 +215,11 @@ def test_a_save_that_fails_leaves_nothing_and_the_run_goes_on(
     monkeypatch.setattr(trainer_module, "save_file", full)
     adapt(**{**given, "save_total_limit": 10})
     assert "The checkpoint of step 8 could not be saved" in caplog.text
-    assert [step_of(p) for p in list_checkpoints(Path("run"))] == [27, 24, 20, 16, 12, 4]
+    assert [checkpoint_step(p) for p in list_checkpoints(Path("run"))] == [27, 24, 20, 16, 12, 4]
     assert_equal_to_the_bit(uninterrupted, Path("run"))
     with pytest.raises(KitError, match=r"step 8 could not be saved in .*Make room, then --resume"):
         adapt(**{**given, "output": "strict", "on_save_error": "stop"})
-    assert [step_of(p) for p in list_checkpoints(Path("strict"))] == [4]
+    assert [checkpoint_step(p) for p in list_checkpoints(Path("strict"))] == [4]
     assert not list(Path("strict").glob(".*.partial"))
 
 
@@ -319,11 +319,23 @@ def test_a_record_without_a_part_is_one_line_before_any_training(tmp_path: Path,
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        ("ending.show_duration", "The closing table could not be shown (ZeroDivisionError). The model is whole."),
-        ("ending.write_run_page", "The report could not be written (ZeroDivisionError). The model is whole."),
-        ("outcome.measure_outcome", "The report could not be written (ZeroDivisionError). The model is whole."),
-        ("neighbours.find_neighbours", "What the model makes of texts after the run cannot be in the report (ZeroDi"),
-        ("card.complete_card", "The model's card does not say how it was adapted (ZeroDivisionError). The model is w"),
+        (
+            "training.ending.show_duration",
+            "The closing table could not be shown (ZeroDivisionError). The model is whole.",
+        ),
+        ("training.ending.write_run_page", "The report could not be written (ZeroDivisionError). The model is whole."),
+        (
+            "training.measurements.measure_outcome",
+            "The report could not be written (ZeroDivisionError). The model is whole.",
+        ),
+        (
+            "models.nearest_neighbours.find_nearest_neighbours",
+            "What the model makes of texts after the run cannot be in the report (ZeroDi",
+        ),
+        (
+            "reporting.model_card.complete_card",
+            "The model's card does not say how it was adapted (ZeroDivisionError). The model is w",
+        ),
     ],
 )
 def test_what_is_shown_of_a_finished_run_can_fail_without_costing_the_model(
@@ -334,7 +346,7 @@ def test_what_is_shown_of_a_finished_run_can_fail_without_costing_the_model(
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(f"tsdae_kit.training.{place}", fail)
+    monkeypatch.setattr(f"tsdae_kit.{place}", fail)
     final = adapt(**{**given, "max_steps": 2, "decoder_warmup_steps": 1})
     assert (final / "model.safetensors").is_file()
     assert f"!!! {said}" in caplog.text
@@ -356,14 +368,14 @@ def test_every_error_has_a_first_line(error: Exception, line: str) -> None:
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RunStopped("Stopped."), SystemExit(2)])
 def test_what_ends_a_command_is_no_warning(error: BaseException) -> None:
-    with pytest.raises(type(error)), only_warned("The report could not be written", "The model is whole."):
+    with pytest.raises(type(error)), warn_on_error("The report could not be written", "The model is whole."):
         raise error
 
 
 def test_a_file_that_could_not_be_written_leaves_the_old_one_alone(tmp_path: Path) -> None:
     path = tmp_path / "scores.json"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), new_file(path) as temporary:
+    with pytest.raises(KeyboardInterrupt), atomic_file(path) as temporary:
         temporary.write_text("half of the n")
         raise KeyboardInterrupt
     assert {entry.name: entry.read_text() for entry in tmp_path.iterdir()} == {"scores.json": "old"}
@@ -383,8 +395,8 @@ def test_a_place_that_cannot_be_written_is_noticed_before_the_work(
     """A place below a file: no permission bits hold for root. What comes first in the work would fail here."""
     Path("file").touch()
     place, model = Path("file/folder/out"), str(tiny_model)
-    for work in ("text.files.content_digest", "evaluate._read_all", "training.models.load_encoder", "report.read_run",
-                 "text.pairs.load_pairs"):  # fmt: skip
+    for work in ("corpus.preparation.content_digest", "evaluation.model_comparison._read_all",
+                 "models.onnx_export.load_encoder", "reporting.pages.read_run", "corpus.dataset.load_prepared"):  # fmt: skip
         monkeypatch.setattr(f"tsdae_kit.{work}", lambda *_, **__: pytest.fail("the work was begun"))
     Path("corpus.txt").write_text("A sentence to be read.\n")
     Path("plan.yaml").write_text(
@@ -445,7 +457,7 @@ def test_a_second_run_in_a_thread_of_the_same_process_is_refused_and_costs_the_f
 TRY = """
 import sys
 from pathlib import Path
-from tsdae_kit.folders import locked
+from tsdae_kit.filesystem import locked
 with locked(Path("folder"), wait=False) as got:
     sys.exit(0 if got else 3)
 """
@@ -476,13 +488,13 @@ def test_the_lock_holds_inside_one_process_and_leaving_a_second_does_not_free_th
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-@pytest.mark.parametrize("place", ["models.choose_device", "ending._write_final"])
+@pytest.mark.parametrize("place", ["models.devices.choose_device", "training.ending._write_final"])
 def test_a_signal_while_a_model_is_loaded_or_written_ends_the_run_in_the_same_way(
     place: str, number: signal.Signals, given: dict[str, Any], uninterrupted: Path
 ) -> None:
     before = signal.getsignal(number)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(f"tsdae_kit.training.{place}", lambda *_: os.kill(os.getpid(), number))
+        patch.setattr(f"tsdae_kit.{place}", lambda *_: os.kill(os.getpid(), number))
         with pytest.raises(RunStopped, match=f"Stopped by {number.name}, outside of training"):
             adapt(**given)
     assert not Path(given["output"], "final").exists()

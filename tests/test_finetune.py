@@ -17,11 +17,11 @@ from tests.test_resume import interrupted_after
 from tests.tiny import ENDINGS, SUBJECTS, assert_averaged, assert_equal_to_the_bit, make_sentences
 from tests.tiny import SHORT as RUN
 from tsdae_kit import adapt, fine_tune
+from tsdae_kit.config.settings import FineTuneSettings
 from tsdae_kit.errors import KitError
 from tsdae_kit.finetune import _find_finder
-from tsdae_kit.settings import FineTuneSettings
-from tsdae_kit.text.labelled import load_labelled
-from tsdae_kit.training.objectives import make_objective
+from tsdae_kit.labelled.loading import load_labelled
+from tsdae_kit.training.pair_losses import make_objective
 
 STEPS = 12
 SHORT = {"batch_size": 8, "max_steps": STEPS, "save_steps": 4, "logging_steps": 1, "precision": "fp32"}
@@ -90,17 +90,17 @@ def test_the_final_weights_are_averaged_with_those_it_began_with(tiny_model: Pat
     file = write("pairs.jsonl", FILES["multiple-negatives"])
     gone = shutil.copytree(tiny_model, Path("gone"))
     with interrupted_after(2):
-        tune(gone, file, base_share=0.3)
+        tune(gone, file, base_weight=0.3)
     shutil.rmtree(gone)
-    tune(gone, file, base_share=0.3, resume=True)
+    tune(gone, file, base_weight=0.3, resume=True)
     assert_averaged(Path("run"), STEPS, 0.3)
     trained = shutil.copytree("run/final", "trained")
-    tune(trained, file, base_share=0.4, overwrite=True)
+    tune(trained, file, base_weight=0.4, overwrite=True)
     assert_averaged(Path("run"), STEPS, 0.4)
     assert same(trained, Path("run/base"))
     tune(tiny_model, file, output="alone")
     assert not Path("alone/base").exists()
-    for fault, given in (("is outside", {"base_share": 1.0}), ("freezes them", {"base_share": 0.5, "lora_rank": 2})):
+    for fault, given in (("is outside", {"base_weight": 1.0}), ("freezes them", {"base_weight": 0.5, "lora_rank": 2})):
         with pytest.raises(KitError, match=fault):
             tune(tiny_model, file, output="other", **given)
 
@@ -143,11 +143,11 @@ def test_several_files_are_trained_on_each_with_its_own_objective_and_resumed(
 
 def test_of_labels_0_and_1_in_batch_negatives_take_the_positives() -> None:
     file = write("pairs.jsonl", FILES["contrastive"])
-    from tsdae_kit.finetune import FineTuning
-    from tsdae_kit.settings import FineTuneSettings
+    from tsdae_kit.config.settings import FineTuneSettings
+    from tsdae_kit.finetune import PairsTask
 
     settings = FineTuneSettings(files=(str(file),), loss="multiple-negatives")
-    rows = FineTuning().load_data(settings).files[0].rows
+    rows = PairsTask().load_data(settings).files[0].rows
     assert rows.column_names == ["anchor", "positive"]
     assert rows["anchor"].to_pylist() == [row["a"] for row in FILES["contrastive"] if row["score"] == 1]
 
@@ -221,7 +221,7 @@ def test_large_batches_are_encoded_in_parts(tiny_model: Path) -> None:
 
 @pytest.fixture
 def corpus(monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("tsdae_kit.training.mining.MARGIN", 1e-3)  # of a random encoder's, all are alike
+    monkeypatch.setattr("tsdae_kit.training.hard_negatives.MARGIN", 1e-3)  # of a random encoder's, all are alike
     Path("field.txt").write_text("\n".join(make_sentences(300)))
     return Path("field.txt")
 
@@ -299,7 +299,7 @@ def test_mining_that_fails_leaves_no_run(tiny_model: Path, corpus: Path, monkeyp
     Path("damaged.txt").write_bytes(b"a good sentence of the field\nand a b\xe9d one\n")
     with pytest.raises(KitError, match=r"damaged\.txt, line 2: the byte 0xe9 is not UTF-8"):
         tune(tiny_model, file, mine_negatives="damaged.txt")
-    monkeypatch.setattr("tsdae_kit.training.mining.MARGIN", 1.9)
+    monkeypatch.setattr("tsdae_kit.training.hard_negatives.MARGIN", 1.9)
     with pytest.raises(KitError, match="No hard negatives were found"):
         tune(tiny_model, file, mine_negatives=corpus)
     assert not Path("run").exists()

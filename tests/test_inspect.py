@@ -12,10 +12,10 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from tests.tiny import SHORT, make_sentences
-from tsdae_kit import KitError, TSDAELoss, adapt, inspect_run, load_pairs
-from tsdae_kit.denoising.rebuild import rebuild
+from tsdae_kit import KitError, TSDAELoss, adapt, inspect_run, load_prepared
+from tsdae_kit.config.settings import DecoderKind
 from tsdae_kit.inspection import Inspection
-from tsdae_kit.settings import DecoderKind
+from tsdae_kit.tsdae.reconstruction import rebuild
 
 
 @pytest.mark.parametrize("decoder", ["cross-attention", "prefix"])
@@ -61,7 +61,7 @@ def test_it_shows_the_runs_own_noise_and_neighbours(tiny_model: Path, tiny_data:
     adapt(**{**SHORT, "max_steps": 6}, model=str(tiny_model), data=tiny_data, output="run", device="cpu")
     text = make_sentences(200)[7]
     (found,) = inspect_run(run="run", text=[text], nearest=2, device="cpu")
-    assert (found.text, found.noisy) == (text, load_pairs(tiny_data).noise(text))
+    assert (found.text, found.noisy) == (text, load_prepared(tiny_data).noise(text))
     assert len(found.neighbours) == 2
     assert text not in [other for _, other in found.neighbours]
     _check_neighbours("run/final", found)

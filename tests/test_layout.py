@@ -18,7 +18,7 @@ from sentence_transformers.sentence_transformer.modules import LSTM, Dense, Norm
 from tests.test_families import CONFIGS, GIVEN, SIZE, WORDS, load, make
 from tests.tiny import make_sentences
 from tsdae_kit import adapt
-from tsdae_kit.training.models import write_model
+from tsdae_kit.models.saving import write_model
 
 KINDS = ["Transformer", "Pooling", "Dense", "Normalize"]
 FILES_OF_3_0_1 = {

@@ -24,7 +24,7 @@ from transformers import (
 
 from tests.tiny import make_sentences, make_tokenizer
 from tsdae_kit import KitError, Noise, TSDAELoss
-from tsdae_kit.denoising.guidance import Guidance
+from tsdae_kit.tsdae.regularization import Regularization
 
 Load = Callable[[], SentenceTransformer]
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -235,7 +235,7 @@ def test_models_that_cannot_work_are_refused_in_one_line(tmp_path: Path, load_ti
 def test_a_loss_beside_it_is_added_with_its_gradients(load_tiny: Load) -> None:
     """Its look-ups of token embeddings share the head's weight, whose gradient is put together in place."""
     model, twin = load_tiny().eval(), load_tiny().eval()
-    joint = TSDAELoss(model, beside=MultipleNegativesRankingLoss(model))
+    joint = TSDAELoss(model, pair_loss=MultipleNegativesRankingLoss(model))
     alone = TSDAELoss(twin)
     alone.load_state_dict(joint.state_dict())
     texts = make_sentences(24)
@@ -262,7 +262,7 @@ def test_a_loss_that_is_added_from_outside_is_refused(load_tiny: Load) -> None:
     model = load_tiny()
     loss, texts = TSDAELoss(model), make_sentences(24)
     features = [model.preprocess(part) for part in (texts[8:16], texts[16:])]
-    with pytest.raises(RuntimeError, match="as `beside`"):
+    with pytest.raises(RuntimeError, match="as `pair_loss`"):
         (loss(make_batch(model)) + MultipleNegativesRankingLoss(model)(features, None)).backward()
 
 
@@ -277,20 +277,20 @@ def test_guidance_is_a_contrast_with_the_base_models_embeddings_and_an_anchor_to
     similar = torch.stack([torch.cosine_similarity(row[None], before) for row in noisy])
     contrast = -torch.stack([(row / 0.05).log_softmax(0)[i] for i, row in enumerate(similar)]).mean()
     anchor = (1 - torch.cosine_similarity(clean, before)).mean()
-    found = Guidance(0.5, 3.0, base)(model, noisy, batch[1])
+    found = Regularization(0.5, 3.0, base)(model, noisy, batch[1])
     torch.testing.assert_close(found, 0.5 * contrast + 3 * anchor)
     own = torch.stack([torch.cosine_similarity(row[None], clean) for row in noisy])
     contrast = -(own / 0.05).log_softmax(1).diagonal().mean()
-    torch.testing.assert_close(Guidance(0.5)(model, noisy, batch[1]), 0.5 * contrast)  # no base model
+    torch.testing.assert_close(Regularization(0.5)(model, noisy, batch[1]), 0.5 * contrast)  # no base model
     assert not any(parameter.requires_grad for parameter in base.parameters())
 
 
 def test_guidance_adds_its_gradients_where_the_encoder_learns_and_nothing_elsewhere(load_tiny: Load) -> None:
     """Its look-ups go through the head's weight as well, whose gradient is put together in place."""
     model, twin = load_tiny(), load_tiny()
-    guidance = Guidance(1.0, 10.0, load_tiny())
+    guidance = Regularization(1.0, 10.0, load_tiny())
     torch.manual_seed(1)
-    guided = TSDAELoss(model, guidance=guidance)
+    guided = TSDAELoss(model, regularization=guidance)
     plain = TSDAELoss(twin)
     plain.load_state_dict(guided.state_dict())  # the base model is no part of it
     for module in (guided, plain):

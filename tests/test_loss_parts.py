@@ -22,10 +22,10 @@ from tests.test_resume import interrupted_after
 from tests.test_trainer import arguments
 from tests.tiny import SHORT, make_sentences
 from tsdae_kit import ResumableTrainer, TSDAELoss, adapt
-from tsdae_kit.denoising.guidance import Guidance
-from tsdae_kit.pages.run import draw_run, read_run
-from tsdae_kit.training.loss_parts import LossParts
+from tsdae_kit.reporting.run_page import draw_run, read_run
+from tsdae_kit.training.loss_components import LossComponents
 from tsdae_kit.training.progress import _show_parts
+from tsdae_kit.tsdae.regularization import Regularization
 
 Load = Callable[[], SentenceTransformer]
 NAMES = {"loss_reconstruction", "loss_contrast", "loss_anchor", "loss_pairs"}
@@ -49,7 +49,7 @@ def test_they_are_the_terms_that_each_part_computes_alone(load_tiny: Load) -> No
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     ranking = MultipleNegativesRankingLoss(model)
-    loss = TSDAELoss(model, beside=ranking, guidance=Guidance(0.5, 3.0, base))
+    loss = TSDAELoss(model, pair_loss=ranking, regularization=Regularization(0.5, 3.0, base))
     texts = make_sentences(24)
     others = [model.preprocess(part) for part in (texts[8:16], texts[16:])]
     loss.training = True  # the guidance; no dropout
@@ -62,8 +62,8 @@ def test_they_are_the_terms_that_each_part_computes_alone(load_tiny: Load) -> No
         embedding = model(dict(noisy))["sentence_embedding"]
         loss.training = False
         alone = {
-            "contrast": Guidance(0.5, 0.0, base)(model, embedding, clean),
-            "anchor": Guidance(0.0, 3.0, base)(model, embedding, clean),
+            "contrastive": Regularization(0.5, 0.0, base)(model, embedding, clean),
+            "drift": Regularization(0.0, 3.0, base)(model, embedding, clean),
             "pairs": ranking([dict(part) for part in others], None),
             "reconstruction": loss([noisy, clean]),
         }
@@ -76,7 +76,7 @@ def test_in_a_run_they_add_up_to_the_loss_in_each_line(
 ) -> None:
     """Also in a line that spans the end of the warm-up, and where the last step of an epoch is a short one."""
     file = write("pairs.jsonl", pairs())
-    adapt(**SHORT | given, model=str(tiny_model), data=tiny_data, output="run", with_pairs=file)
+    adapt(**SHORT | given, model=str(tiny_model), data=tiny_data, output="run", pairs=file)
     found = entries(Path("run"))
     assert_they_add_up(found, NAMES)
     assert "loss_contrast" not in found[0]  # the warm-up
@@ -106,7 +106,7 @@ def test_of_several_processes_they_are_the_mean(tiny_model: Path, tiny_data: Pat
 
 def test_a_loss_that_is_no_number_counts_as_the_mean_so_far() -> None:
     """As the trainer counts it in the loss, else the parts would not add up to it."""
-    parts = LossParts()
+    parts = LossComponents()
     parts.begin(10)
     nan, ok = torch.tensor(float("nan")), torch.tensor(True)
     parts.add({"a": torch.tensor(4.0)}, 1, ok, 10)

@@ -15,11 +15,11 @@ from sentence_transformers import SentenceTransformer
 
 from tests.tiny import SHORT, assert_equal_to_the_bit, make_sentences
 from tsdae_kit import KitError, Noise, TSDAELoss, adapt
-from tsdae_kit.denoising import cross_entropy
-from tsdae_kit.settings import DecoderKind
+from tsdae_kit.config.settings import DecoderKind
+from tsdae_kit.models.encoders import enable_gradient_checkpointing
 from tsdae_kit.training import memory
 from tsdae_kit.training.memory import StepMemory, _Peak, free_memory, measure_step
-from tsdae_kit.training.models import enable_checkpointing
+from tsdae_kit.tsdae import fused_cross_entropy
 
 Load = Callable[[], SentenceTransformer]
 DECODERS: list[DecoderKind] = ["cross-attention", "prefix"]
@@ -46,7 +46,7 @@ def test_checkpointing_reaches_both_halves_and_changes_no_value(load_tiny: Load,
         torch.manual_seed(0)
         encoder = load_tiny()
         if checkpointing:
-            enable_checkpointing(encoder)
+            enable_gradient_checkpointing(encoder)
         results.append(step(TSDAELoss(encoder, decoder=kind)))
     (plain, gradients, high), (saved, again, low) = results
     assert torch.equal(plain, saved)
@@ -60,7 +60,7 @@ def test_checkpointing_reaches_both_halves_and_changes_no_value(load_tiny: Load,
 def test_checkpointing_recomputes_each_layer_twice_a_step(load_tiny: Load, kind: DecoderKind) -> None:
     """Once for the noisy sentence and once for the clean one."""
     encoder = load_tiny()
-    enable_checkpointing(encoder)
+    enable_gradient_checkpointing(encoder)
     loss = TSDAELoss(encoder, decoder=kind)
     layers = [m for m in loss.modules() if type(m).__name__ == "BertLayer"]
     seen: list[bool] = []
@@ -75,7 +75,7 @@ def test_in_pieces_the_peak_is_lower_and_the_values_are_the_same(
 ) -> None:
     results = []
     for pieces in (2**40, 64 * 50):
-        monkeypatch.setattr(cross_entropy, "PIECE", pieces)
+        monkeypatch.setattr(fused_cross_entropy, "PIECE", pieces)
         torch.manual_seed(0)
         encoder = load_tiny().double()
         encoder.transformers_model.resize_token_embeddings(5000)  # else the head is nothing beside the layers
@@ -89,7 +89,7 @@ def test_in_pieces_the_peak_is_lower_and_the_values_are_the_same(
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_measure_foretells_a_larger_step(load_tiny: Load, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cross_entropy, "PIECE", 1)
+    monkeypatch.setattr(fused_cross_entropy, "PIECE", 1)
     torch.manual_seed(0)
     loss = TSDAELoss(load_tiny())
     state = torch.random.get_rng_state()
@@ -190,7 +190,7 @@ def test_a_family_without_checkpointing_is_refused_in_one_line(load_tiny: Load) 
 
     encoder.transformers_model.activation_checkpointing_enable = refuse
     with pytest.raises(KitError, match="'bert' has no gradient checkpointing"):
-        enable_checkpointing(encoder)
+        enable_gradient_checkpointing(encoder)
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")

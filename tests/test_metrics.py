@@ -9,8 +9,8 @@ from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score
 
 from tsdae_kit.evaluation.bootstrap import RESAMPLES, average, compare
-from tsdae_kit.evaluation.rankings import measure_ranking
-from tsdae_kit.evaluation.samples import AveragePrecision, MeanOf, Sample, Spearman, score
+from tsdae_kit.evaluation.metrics import AveragePrecision, MeanOf, Sample, Spearman, score
+from tsdae_kit.evaluation.ranking_metrics import measure_ranking
 
 SEEDS = range(5)
 

@@ -21,8 +21,9 @@ from tests.test_families import CONFIGS, GIVEN, features, load, make
 from tests.tiny import make_sentences, make_tokenizer
 from tsdae_kit import TSDAELoss, adapt, export_model, fine_tune, inspect_run, score_models
 from tsdae_kit.errors import KitError
-from tsdae_kit.training.models import count_positions, load_encoder
-from tsdae_kit.training.vocabulary import add_words
+from tsdae_kit.models.encoders import count_positions
+from tsdae_kit.models.loading import load_encoder
+from tsdae_kit.models.vocabulary import add_words
 
 CPU = torch.device("cpu")
 CODE = """

@@ -17,10 +17,10 @@ from torch.utils.data import DataLoader
 
 from tests.tiny import make_sentences
 from tsdae_kit import KitError, Noise, NoiseTransform
-from tsdae_kit.settings import WordUnit
-from tsdae_kit.text import words
-from tsdae_kit.text.cleaning import clean_text
-from tsdae_kit.text.words import SPLITTERS, split_words
+from tsdae_kit.config.settings import WordUnit
+from tsdae_kit.corpus import words
+from tsdae_kit.corpus.cleaning import clean_text
+from tsdae_kit.corpus.words import SPLITTERS, split_words
 
 LANGUAGES = {
     "English": "The doctor treats high pressure in the morning, and it's gone without warning after a week.",

@@ -11,10 +11,10 @@ import pytest
 
 from tests.tiny import make_sentences
 from tsdae_kit import adapt, fine_tune, prepare_corpus, score_models
+from tsdae_kit.corpus.dataset import prepared_texts
 from tsdae_kit.evaluation.data import read_tasks
 from tsdae_kit.evaluation.overlap import count_overlap
 from tsdae_kit.evaluation.tasks import Pairs, Retrieval
-from tsdae_kit.text.pairs import prepared_texts
 
 SENTENCES = make_sentences(130)
 SHORT = {"max_steps": 1, "batch_size": 4, "precision": "fp32", "device": "cpu", "eval_steps": 1}
@@ -105,7 +105,7 @@ def test_labelled_pairs_beside_the_text_are_compared(tiny_model: Path, messages:
     write_corpus(SENTENCES[:50])
     Path("pairs.tsv").write_text("anchor\tpositive\n" + "".join(f"{SENTENCES[i]}\tx {i}\n" for i in range(96, 99)))
     adapt(data="prepared", model=tiny_model, output="one", eval_data=["field"], decoder_warmup_steps=0,
-          with_pairs="pairs.tsv", **SHORT)  # fmt: skip
+          pairs="pairs.tsv", **SHORT)  # fmt: skip
     assert "!!! 3 of 10 queries of field retrieval stand in the training text (pairs.tsv): scores" in messages()
     score_models(models=["one/final"], data=["field"], device="cpu")
     assert messages().count("(pairs.tsv): scores on them") == 2

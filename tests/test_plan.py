@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from tests.tiny import make_sentences
 from tsdae_kit.__main__ import main
+from tsdae_kit.config.plan import run_plan
 from tsdae_kit.errors import KitError
-from tsdae_kit.plan import run_plan
 
 
 def write_plan(model: Path, **changes: dict[str, object]) -> Path:
@@ -142,7 +142,7 @@ def test_the_inputs_of_all_stages_are_looked_for_before_the_first(tiny_model: Pa
     plan = write_plan(
         tiny_model,
         prepare={"files": ["corpus.txt", "texts/*.txt", "-"], "protect": "names.txt"},
-        train={"model": "./base", "add_words": "words.txt", "with_pairs": "labels.csv", "eval_data": ["dev", "eval"]},
+        train={"model": "./base", "add_words": "words.txt", "pairs": "labels.csv", "eval_data": ["dev", "eval"]},
         finetune={"files": ["pairs.jsonl", "more.jsonl"], "mine_negatives": "field.txt"},
         evaluate={
             "models": ["one/final", "one/finall", "nobody/nothing", "bm25", "eval"],
@@ -153,7 +153,7 @@ def test_the_inputs_of_all_stages_are_looked_for_before_the_first(tiny_model: Pa
         run_plan(plan, dry_run=dry_run)
     assert str(raised.value) == (
         "prepare: files: texts/*.txt does not exist. prepare: protect: names.txt does not exist. "
-        "train: add_words: words.txt does not exist. train: with_pairs: labels.csv does not exist. "
+        "train: add_words: words.txt does not exist. train: pairs: labels.csv does not exist. "
         "train: eval_data: dev does not exist. train: model: ./base does not exist. "
         "finetune: files: more.jsonl does not exist. finetune: mine_negatives: field.txt does not exist. "
         "evaluate: data: x does not exist. evaluate: models: one/finall does not exist. "
@@ -178,7 +178,7 @@ def test_a_report_that_fails_costs_a_plan_nothing(
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("tsdae_kit.plan.write_run_page", fail)
+    monkeypatch.setattr("tsdae_kit.config.plan.write_run_page", fail)
     assert run_plan(write_plan(tiny_model))[-1] == "evaluate: to do"
     assert "!!! The report could not be written (ZeroDivisionError). The runs and the scores are whole." in caplog.text
 

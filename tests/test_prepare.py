@@ -18,8 +18,8 @@ import pytest
 from datasets import load_from_disk
 
 from tests.tiny import make_sentences
-from tsdae_kit import KitError, load_pairs, prepare_corpus
-from tsdae_kit.text.pairs import read_batches, read_manifest
+from tsdae_kit import KitError, load_prepared, prepare_corpus
+from tsdae_kit.corpus.dataset import read_batches, read_manifest
 
 
 def write(name: str, lines: list[str], end: str = "\n") -> str:
@@ -51,7 +51,7 @@ def test_the_result_is_a_dataset_dict_of_pairs_that_datasets_can_read() -> None:
 @pytest.mark.parametrize(("held_out", "count"), [(0, 0), (5, 5), (0.05, 5), (50, 10)])
 def test_held_out_is_a_share_or_a_count_and_at_most_a_tenth(held_out: float, count: int) -> None:
     prepare_corpus(files=[write("c.txt", make_sentences(100))], output="out", held_out=held_out)
-    assert len(load_pairs(Path("out")).held_out) == count
+    assert len(load_prepared(Path("out")).held_out) == count
 
 
 def test_reads_folders_globs_gzip_byte_order_marks_and_windows_line_ends() -> None:
@@ -63,7 +63,7 @@ def test_reads_folders_globs_gzip_byte_order_marks_and_windows_line_ends() -> No
     write("g1.txt", sentences[40:60])
     write("g2.txt", sentences[60:])
     prepare_corpus(files=["folder", "g?.txt"], output="out", held_out=0)
-    assert load_pairs(Path("out")).train["clean"][:] == sentences
+    assert load_prepared(Path("out")).train["clean"][:] == sentences
 
 
 def test_a_finished_folder_is_recognised_and_other_settings_are_not_mixed_with_it(
@@ -79,12 +79,12 @@ def test_a_finished_folder_is_recognised_and_other_settings_are_not_mixed_with_i
         prepare_corpus(files=["moved.txt"], output="out", seed=1)
     assert {p: p.stat().st_mtime_ns for p in Path("out").rglob("*")} == before
     prepare_corpus(files=["moved.txt"], output="out", seed=1, overwrite=True)
-    assert load_pairs(Path("out")).noise.seed == 1
+    assert load_prepared(Path("out")).noise.seed == 1
 
 
 def test_the_same_input_gives_the_same_rows() -> None:
     source = write("c.txt", make_sentences(100))
-    first, second = (load_pairs(prepare_corpus(files=[source], output=name)) for name in ("one", "two"))
+    first, second = (load_prepared(prepare_corpus(files=[source], output=name)) for name in ("one", "two"))
     assert first.train[:] == second.train[:]
     assert first.held_out[:] == second.held_out[:]
     assert first.fingerprint == second.fingerprint
@@ -125,7 +125,7 @@ def test_an_output_that_cannot_be_written_is_one_line(output: str) -> None:
 def test_wrong_bytes_can_be_replaced() -> None:
     Path("latin.txt").write_bytes("caf\xe9 and more text\n".encode("latin-1"))
     prepare_corpus(files=["latin.txt"], output="out", encoding_errors="replace")
-    assert load_pairs(Path("out")).train["clean"][:] == ["caf\ufffd and more text"]
+    assert load_prepared(Path("out")).train["clean"][:] == ["caf\ufffd and more text"]
 
 
 def test_the_folder_one_stands_in_is_never_replaced() -> None:
@@ -141,7 +141,7 @@ def test_a_manifest_without_a_part_is_no_prepared_data_set(key: str) -> None:
     del manifest[key]
     Path("out/manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(KitError, match="is no prepared data set"):
-        load_pairs(Path("out"))
+        load_prepared(Path("out"))
 
 
 def test_a_folder_that_is_no_prepared_data_set_is_never_replaced() -> None:
@@ -154,9 +154,9 @@ def test_a_folder_that_is_no_prepared_data_set_is_never_replaced() -> None:
 
 LIGHT = """
 import signal
-from tsdae_kit.text import local, reading
+from tsdae_kit.corpus import local_engine, reading
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it starts in the background ignore it
-local._WORTH_A_WORKER, reading.CHUNK = 1, 20_000
+local_engine._WORTH_A_WORKER, reading.CHUNK = 1, 20_000
 """
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -279,9 +279,9 @@ def test_what_decides_the_result_decides_the_fingerprint_and_nothing_else() -> N
     for change in changes:
         given |= change
         prepare_corpus(files=[source], output="out", overwrite=True, **given)
-        fingerprints.add(load_pairs(Path("out"), given.get("noise")).fingerprint)
+        fingerprints.add(load_prepared(Path("out"), given.get("noise")).fingerprint)
     assert len(fingerprints) == len(changes)
-    assert load_pairs(Path("out"), "mine.noise").noise("the doctor treats a rash") == "the doctor"
+    assert load_prepared(Path("out"), "mine.noise").noise("the doctor treats a rash") == "the doctor"
     prepare_corpus(files=[source], output="out", **{**given, "workers": 7, "model": "other", "max_length": 5})
     Path("mine.py").write_text("def noise(words, random):\n    return words[:3]\n")
     with pytest.raises(KitError, match="--overwrite"):
@@ -296,7 +296,7 @@ def test_what_decides_the_result_decides_the_fingerprint_and_nothing_else() -> N
 def test_replaced_words_come_from_the_corpus_and_training_draws_the_same() -> None:
     source = write("c.txt", make_sentences(100))
     prepare_corpus(files=[source], output="out", noise="replace:0.5,delete:0.3", held_out=0)
-    corpus = load_pairs(Path("out"))
+    corpus = load_prepared(Path("out"))
     assert set(corpus.noise.vocabulary) == {word for text in make_sentences(100) for word in text[:-1].split()}
     assert corpus.train["noisy"][:] == [corpus.noise(text) for text in corpus.train["clean"]]
 
@@ -383,9 +383,9 @@ def test_a_report_that_fails_costs_no_data(
         raise fault
 
     with monkeypatch.context() as patch:
-        patch.setattr("tsdae_kit.pages.prepared.make_prepared_page", fail)
+        patch.setattr("tsdae_kit.reporting.prepared_page.make_prepared_page", fail)
         prepare_corpus(files=[write("c.txt", make_sentences(50))], output="out")
-    assert load_pairs(Path("out")).size == 45
+    assert load_prepared(Path("out")).size == 45
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     reason = {RuntimeError: "no", ZeroDivisionError: "ZeroDivisionError", KeyError: "'lengths'"}[type(fault)]
     assert line == f"!!! The report could not be written ({reason}). The data is whole."
@@ -400,6 +400,6 @@ def test_an_unreadable_tokenizer_costs_no_data_and_the_report_its_tokens_alone(
     (file,) = Path("model").rglob("tokenizer.json")
     file.write_text('{"version": "9.0"}')
     prepare_corpus(files=[write("c.txt", make_sentences(50))], output="out", model="model")
-    assert load_pairs(Path("out")).size == 45
+    assert load_prepared(Path("out")).size == 45
     assert "!!! The tokenizer of model cannot be read (" in caplog.text
     assert "words at" in Path("out/report.html").read_text()

@@ -15,8 +15,8 @@ from sentence_transformers.sentence_transformer.losses import (
 from tests.test_families import GIVEN, load, make
 from tests.tiny import make_sentences
 from tsdae_kit import TSDAELoss, adapt, probe_signal
-from tsdae_kit.denoising import prefix
 from tsdae_kit.errors import KitError
+from tsdae_kit.tsdae import prefix_decoder
 
 NOISY = ["a nurse.", *make_sentences(3)]
 CLEAN = make_sentences(4)
@@ -64,9 +64,9 @@ def test_a_run_without_a_signal_ends_before_its_folder_appears(
     def deaf(self: Any, embedding: torch.Tensor, *others: torch.Tensor) -> Any:
         return forward(self, embedding * torch.tensor([[1.0], [0.0], [1.0], [1.0]]), *others)
 
-    model, forward = make("distilbert", tmp_path), prefix.PrefixDecoder.forward
-    monkeypatch.setattr(prefix.PrefixDecoder, "forward", deaf)
-    monkeypatch.setattr(prefix.PrefixDecoder, "_try", lambda *_: None)
+    model, forward = make("distilbert", tmp_path), prefix_decoder.PrefixDecoder.forward
+    monkeypatch.setattr(prefix_decoder.PrefixDecoder, "forward", deaf)
+    monkeypatch.setattr(prefix_decoder.PrefixDecoder, "_try", lambda *_: None)
     with pytest.raises(KitError, match="of 1 of 4 rows"):
         adapt(**GIVEN, model=str(model), data=tiny_data, output="run")
     assert not Path("run").exists()

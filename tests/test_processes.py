@@ -23,12 +23,12 @@ from transformers import TrainerCallback
 
 from tests.test_plan import FINISHED, write_plan
 from tests.tiny import SHORT, _run, assert_equal_to_the_bit, last_step, make_sentences, weights
-from tsdae_kit import KitError, processes, train
+from tsdae_kit import KitError, distributed, train
 from tsdae_kit.__main__ import main
-from tsdae_kit.denoising.guidance import Guidance
-from tsdae_kit.training import session
-from tsdae_kit.training.batches import ShareOfBatches
-from tsdae_kit.training.trainer import own_state
+from tsdae_kit.training import runner
+from tsdae_kit.training.batch_samplers import ShardedBatchSampler
+from tsdae_kit.training.trainer import loss_state_dict
+from tsdae_kit.tsdae.regularization import Regularization
 
 TWO = {**SHORT, "batch_size": 4, "device": "cpu"}
 
@@ -40,7 +40,7 @@ class Fingerprints(TrainerCallback):
         self.loss, self.path = loss, path
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        state = own_state(self.loss, torch.nn.Module())
+        state = loss_state_dict(self.loss, torch.nn.Module())
         digest = hashlib.sha256(b"".join(t.numpy().tobytes() for t in state.values())).hexdigest()
         with self.path.open("a") as stream:
             stream.write(digest + "\n")
@@ -49,14 +49,14 @@ class Fingerprints(TrainerCallback):
 def rank(given: dict[str, Any], number: int, port: int, digests: Path) -> None:
     os.environ.update(RANK=str(number), LOCAL_RANK=str(number), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2",
                       MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))  # fmt: skip
-    make = session._make_trainer
+    make = runner._make_trainer
 
     def make_and_watch(*args: Any) -> Any:
         trainer = make(*args)
         trainer.add_callback(Fingerprints(trainer.loss, digests / str(number)))
         return trainer
 
-    session._make_trainer = make_and_watch
+    runner._make_trainer = make_and_watch
     _run(given, 0.0)
 
 
@@ -153,7 +153,7 @@ def contrast_of_a_share(still: Path, number: int | None, port: int, into: Path) 
     noisy, clean = (encoder.preprocess(part[rows]) for part in ([text[:20] for text in texts], texts))
     if number is not None:
         torch.distributed.init_process_group("gloo", rank=number, world_size=2)
-    Guidance(0.5)(encoder, encoder(noisy)["sentence_embedding"], clean).backward()
+    Regularization(0.5)(encoder, encoder(noisy)["sentence_embedding"], clean).backward()
     save_file({name: p.grad for name, p in encoder.named_parameters() if p.grad is not None}, into)
     if number is not None:
         torch.distributed.destroy_process_group()
@@ -210,14 +210,14 @@ def test_shares_of_a_batch_are_all_of_it_and_none_is_empty() -> None:
         def __iter__(self) -> Any:
             return iter([[5, 3, 1, 0, 2, 4], [6, 7, 8], [9]])
 
-    shares = [list(ShareOfBatches(Batches(), number, 3)) for number in range(3)]
+    shares = [list(ShardedBatchSampler(Batches(), number, 3)) for number in range(3)]
     assert shares == [[[5, 0], [6], [9]], [[3, 2], [7], [9]], [[1, 4], [8], [9]]]
 
 
 LAUNCHED = """
 import os
 from pathlib import Path
-from tsdae_kit.plan import run_plan
+from tsdae_kit.config.plan import run_plan
 Path(os.environ["RANK"]).write_text(str(run_plan(Path("plan.yaml")) + run_plan(Path("plan.yaml"), dry_run=True)))
 """
 
@@ -282,4 +282,4 @@ def test_one_process_needs_no_launcher(size: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("WORLD_SIZE", size)
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")  # of whatever
-    assert (processes.number(), processes.count(), processes.local_count()) == (0, 1, 1)
+    assert (distributed.rank(), distributed.world_size(), distributed.local_world_size()) == (0, 1, 1)

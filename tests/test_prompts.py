@@ -16,8 +16,8 @@ from tests.test_finetune import labelled, pairs, tune, write
 from tests.tiny import make_sentences
 from tsdae_kit import TSDAELoss, adapt
 from tsdae_kit.errors import KitError
-from tsdae_kit.training import mining
-from tsdae_kit.training.prompts import default_prompt, role_prompts
+from tsdae_kit.models.prompts import default_prompt, role_prompts
+from tsdae_kit.training import hard_negatives
 
 QUERY, DOCUMENT = "in most cases ", "by itself "  # with which no sentence begins
 BOTH = {"query": QUERY, "document": DOCUMENT}
@@ -106,7 +106,7 @@ def test_scored_pairs_have_the_default_prompt_on_both_sides_or_none(
 
 
 def load_columns(name: str) -> list[str]:
-    from tsdae_kit.text.labelled import load_labelled
+    from tsdae_kit.labelled.loading import load_labelled
 
     return load_labelled([Path(name)]).files[0].rows.column_names[:2]
 
@@ -145,16 +145,16 @@ def embedding(loss: Any, features: dict[str, Any]) -> Any:
 
 
 def test_hard_negatives_are_mined_with_the_same_prompts(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tsdae_kit.training.mining.MARGIN", 1e-3)
+    monkeypatch.setattr("tsdae_kit.training.hard_negatives.MARGIN", 1e-3)
     Path("field.txt").write_text("\n".join(make_sentences(300)))
     given: dict[str, Any] = {}
-    mine = mining.mine_hard_negatives
+    mine = hard_negatives.mine_hard_negatives
 
     def note(*args: Any, **kwargs: Any) -> Any:
         given.update(kwargs)
         return mine(*args, **kwargs)
 
-    monkeypatch.setattr(mining, "mine_hard_negatives", note)
+    monkeypatch.setattr(hard_negatives, "mine_hard_negatives", note)
     seen = watch(monkeypatch, losses.MultipleNegativesRankingLoss, first_text)
     tune(prompted(tiny_model, BOTH), write("pairs.jsonl", pairs()), mine_negatives=Path("field.txt"), max_steps=4)
     assert (given["query_prompt"], given["corpus_prompt"]) == (QUERY, DOCUMENT)
@@ -184,7 +184,7 @@ def test_stage_one_puts_the_default_or_the_document_prompt_before_noisy_text_and
     seen = watch(monkeypatch, TSDAELoss, first_text)
     file = write("pairs.jsonl", pairs())
     model = prompted(tiny_model, BOTH, default)
-    adapt(**GIVEN | {"max_steps": 4}, model=str(model), data=tiny_data, with_pairs=file)
+    adapt(**GIVEN | {"max_steps": 4}, model=str(model), data=tiny_data, pairs=file)
     before = QUERY if default else DOCUMENT
     batches = [batch for batch in seen if len(batch) == 4][2:]  # behind the steps whose memory is measured
     assert len(batches) == 4

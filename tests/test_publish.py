@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tsdae_kit import KitError, adapt
-from tsdae_kit.training import publish
+from tsdae_kit.models import hub_upload
 
 Given = dict[str, Any]
 
@@ -36,9 +36,9 @@ class Hub:
 @pytest.fixture(autouse=True)
 def hub(monkeypatch: pytest.MonkeyPatch) -> type[Hub]:
     Hub.fault, Hub.uploaded, Hub.private = None, [], []
-    monkeypatch.setattr(publish, "HfApi", Hub)
-    monkeypatch.setattr(publish, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(publish, "get_token", lambda: "secret")
+    monkeypatch.setattr(hub_upload, "HfApi", Hub)
+    monkeypatch.setattr(hub_upload, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub_upload, "get_token", lambda: "secret")
     return Hub
 
 
@@ -59,7 +59,7 @@ def test_the_final_model_is_uploaded_also_of_a_finished_run(hub: type[Hub], give
 
 
 @pytest.mark.parametrize(
-    "fault", [publish.HTTPError("Connection refused"), OSError("403 Forbidden"), RuntimeError("xet")]
+    "fault", [hub_upload.HTTPError("Connection refused"), OSError("403 Forbidden"), RuntimeError("xet")]
 )
 def test_a_failed_push_leaves_the_model_and_is_tried_again(hub: type[Hub], given: Given, fault: Exception) -> None:
     hub.fault = fault
@@ -82,8 +82,8 @@ def test_a_failed_push_leaves_the_model_and_is_tried_again(hub: type[Hub], given
 def test_a_push_that_must_fail_is_refused_before_the_run(
     given: Given, monkeypatch: pytest.MonkeyPatch, offline: bool, name: str, message: str
 ) -> None:
-    monkeypatch.setattr(publish, "HF_HUB_OFFLINE", offline)
-    monkeypatch.setattr(publish, "get_token", lambda: None)
+    monkeypatch.setattr(hub_upload, "HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr(hub_upload, "get_token", lambda: None)
     with pytest.raises(KitError, match=message):
         adapt(**{**given, "push_to_hub": name})
     assert not Path("runs").exists()

@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 from pyarrow import ipc, parquet
 
 from tests.tiny import make_sentences
-from tsdae_kit import KitError, load_pairs, prepare_corpus
-from tsdae_kit.text import files, reading, tables
-from tsdae_kit.text.pairs import read_manifest
+from tsdae_kit import KitError, load_prepared, prepare_corpus
+from tsdae_kit.corpus import files, reading, tables
+from tsdae_kit.corpus.dataset import read_manifest
 
 TEXTS = [
     *make_sentences(20),
@@ -39,7 +39,7 @@ TEXTS = [
 def read_back(*names: str, **given: Any) -> list[str]:
     """Return the clean texts in the order of the input."""
     output = prepare_corpus(files=list(names), output="out", held_out=0, overwrite=True, **given)
-    texts: list[str] = load_pairs(output).train["clean"][:]
+    texts: list[str] = load_prepared(output).train["clean"][:]
     return texts
 
 
@@ -93,7 +93,7 @@ FILES: dict[str, Callable[[Path], Any]] = {
     "Excel.CSV": lambda path: path.write_bytes(as_csv(";")),
     "a.parquet": lambda path: parquet.write_table(pa.table({"text": TEXTS}), path, row_group_size=5),
     "a.arrow": lambda path: as_arrow(path, ipc.new_stream),
-    "a.feather": lambda path: as_arrow(path, ipc.new_file),
+    "a.feather": lambda path: as_arrow(path, ipc.atomic_file),
     "saved": lambda path: Dataset.from_dict({"text": TEXTS}).save_to_disk(str(path)),
     "dict": lambda path: DatasetDict({"all": Dataset.from_dict({"text": TEXTS})}).save_to_disk(str(path)),
 }
@@ -388,13 +388,13 @@ def test_standard_input_and_pipes(name: str) -> None:
     command = [sys.executable, "-m", "tsdae_kit.prepare", name, "--output", "out", "--held-out", "0"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run(command, input=PLAIN, check=True, env=environment, stdout=subprocess.DEVNULL)
-    assert load_pairs(Path("out")).train["clean"][:] == expected()
+    assert load_prepared(Path("out")).train["clean"][:] == expected()
 
 
 def test_a_users_script_needs_no_main_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     """Multiprocessing's fresh processes would run the script again."""
     FILES["a.txt"](Path("a.txt"))
-    code = "print('once'); from tsdae_kit.text import local; local._WORTH_A_WORKER = 1\n"
+    code = "print('once'); from tsdae_kit.corpus import local_engine; local_engine._WORTH_A_WORKER = 1\n"
     code += "from tsdae_kit import prepare_corpus; prepare_corpus(files=['a.txt'], output='out', workers=2)"
     Path("script.py").write_text(code)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 
 from tests.tiny import make_sentences
 from tsdae_kit.__main__ import STAGES, main
-from tsdae_kit.options import flag, make_settings, parse_arguments
-from tsdae_kit.plan import STAGES as PLANNED
-from tsdae_kit.plan import run_plan
-from tsdae_kit.settings import EvaluateSettings, RunSettings, TrainSettings
+from tsdae_kit.config.command_line import flag, make_settings, parse_arguments
+from tsdae_kit.config.plan import STAGES as PLANNED
+from tsdae_kit.config.plan import run_plan
+from tsdae_kit.config.settings import EvaluateSettings, RunSettings, TrainSettings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -16,11 +16,11 @@ from sentence_transformers import SentenceTransformer
 
 from tests.test_prepare import Page
 from tests.tiny import SHORT, make_sentences
-from tsdae_kit import KitError, adapt, fine_tune, load_pairs, score_models, write_report
+from tsdae_kit import KitError, adapt, fine_tune, load_prepared, score_models, write_report
 from tsdae_kit.errors import RunStopped
-from tsdae_kit.pages.run import make_score_table
-from tsdae_kit.pages.verdict import explain
-from tsdae_kit.training import outcome
+from tsdae_kit.reporting.run_page import make_score_table
+from tsdae_kit.reporting.verdict import explain
+from tsdae_kit.training import measurements
 
 RUN: dict[str, Any] = {**SHORT, "max_steps": 8, "eval_steps": 4, "device": "cpu"}
 
@@ -37,7 +37,7 @@ def finished(
     (place / "field" / "pairs_dev.tsv").write_text("".join(lines))
     given = {**RUN, "model": str(tiny_model), "data": tiny_data, "eval_data": [str(place / "field")]}
     # So fast, and not averaged, that a step scores above the base model.
-    adapt(**{**given, "learning_rate": 3e-2}, output=place / "run", decoder_warmup_steps=2, base_share=0.0)
+    adapt(**{**given, "learning_rate": 3e-2}, output=place / "run", decoder_warmup_steps=2, base_weight=0.0)
     return place
 
 
@@ -59,7 +59,7 @@ def test_a_finished_run_shows_its_data_curves_neighbours_and_rebuilt_sentences(
     assert len(found["neighbours"]) == 10
     assert len(found["rebuilt"]) == 5
     held_out = {entry["clean"] for entry in found["rebuilt"]} | {entry["text"] for entry in found["neighbours"]}
-    assert held_out <= set(load_pairs(tiny_data).held_out["clean"])
+    assert held_out <= set(load_prepared(tiny_data).held_out["clean"])
     shown = [entry["rebuilt"] or "Rebuilt" for entry in found["rebuilt"]]
     shown += [text for entry in found["neighbours"] for when in ("before", "after") for _, text in entry[when]]
     assert all(any(part in line for line in page.text.splitlines()) for part in [*shown, *held_out])
@@ -75,7 +75,7 @@ def test_a_finished_run_shows_its_data_curves_neighbours_and_rebuilt_sentences(
 
 def test_neighbours_are_those_of_the_two_models(run: Path, tiny_model: Path, tiny_data: Path) -> None:
     found = json.loads((run / "outcome.json").read_text())
-    searched = list(load_pairs(tiny_data).train["clean"])
+    searched = list(load_prepared(tiny_data).train["clean"])
     for when, folder in (("before", tiny_model), ("after", run / "final")):
         encoder = SentenceTransformer(str(folder), device="cpu")
         for entry in found["neighbours"]:
@@ -198,7 +198,7 @@ def test_the_report_of_a_killed_or_extended_run_is_made_up_for(run: Path, monkey
     ]
     assert (run / "report.html").exists()
     with monkeypatch.context() as patch:
-        patch.setattr(outcome, "measure_outcome", interrupt)
+        patch.setattr(measurements, "measure_outcome", interrupt)
         with pytest.raises(RunStopped):
             adapt(output=run, resume=True, max_steps=12)
     assert json.loads((run / "outcome.json").read_text()) == again  # of the model that is no more
@@ -216,7 +216,7 @@ def test_a_part_that_fails_is_missing_and_costs_the_run_nothing(
     def fail(*_: Any) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(outcome, "load_trained", fail)
+    monkeypatch.setattr(measurements, "load_trained", fail)
     final = adapt(output=run, resume=True, max_steps=12)
     assert final.is_dir()
     assert "What the decoder rebuilds cannot be in the report (out of memory). The model is whole." in messages()

@@ -10,9 +10,9 @@ from sentence_transformers import SentenceTransformer
 
 from tests.tiny import SHORT, assert_equal_to_the_bit, make_sentences
 from tsdae_kit import adapt
-from tsdae_kit.text.words import SPACELESS
+from tsdae_kit.corpus.words import SPACELESS
+from tsdae_kit.models.scratch import make_encoder, make_tokenizer
 from tsdae_kit.training.progress import Progress
-from tsdae_kit.training.scratch import make_encoder, make_tokenizer
 
 SINGLE = f"[{SPACELESS}]"
 GIVEN = {k: v for k, v in SHORT.items() if k != "learning_rate"} | {

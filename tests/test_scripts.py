@@ -67,7 +67,7 @@ def test_a_comparison_trains_what_it_compares_and_prints_it_again_without_traini
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("tsdae_kit.training.mining.MARGIN", 1e-3)  # of a random encoder's, all are alike
+    monkeypatch.setattr("tsdae_kit.training.hard_negatives.MARGIN", 1e-3)  # of a random encoder's, all are alike
     Path("out").mkdir()
     Path(f"out/{experiment}.json").write_text('{"scores": {"base, cisi, 1": {"cisi retrieval": 42.1}}}')
     given = (experiment, collections, "--model", tiny_model, "--fields", "askubuntu", "--seeds", 1, "--steps", 4,

@@ -17,8 +17,8 @@ from tests.test_resume import interrupted_after
 from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, make_sentences
 from tsdae_kit import KitError, adapt, fine_tune, prepare_corpus, score_models, train
 from tsdae_kit.errors import NoGain
-from tsdae_kit.evaluation.goals import read_goal
-from tsdae_kit.training.selection import Selection
+from tsdae_kit.evaluation.validation_sets import read_validation_set
+from tsdae_kit.training.model_selection import Selection
 
 Scripted = Callable[..., None]
 TUNE = {"batch_size": 8, "max_steps": 10, "eval_steps": 5, "save_steps": 4, "logging_steps": 1, "device": "cpu"}
@@ -49,7 +49,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Scripted:
                 known[key] = left.pop(0)
             return known[key]
 
-        monkeypatch.setattr("tsdae_kit.training.selection.score_goal", score)
+        monkeypatch.setattr("tsdae_kit.training.model_selection.score_validation_set", score)
 
     return script
 
@@ -176,16 +176,16 @@ def test_other_evaluation_data_than_the_runs_is_refused(given: dict[str, Any]) -
 def test_the_dev_part_is_taken_where_there_is_one_and_else_a_warning_said(
     given: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert read_goal("field").split == "dev"
+    assert read_validation_set("field").split == "dev"
     Path("field/pairs_dev.tsv").unlink()
-    assert read_goal("field").split == "test"
+    assert read_validation_set("field").split == "test"
     adapt(**given, output="run")
     assert "no dev part" in caplog.text
 
 
 def test_texts_are_scored_at_the_base_models_length(load_tiny: Callable[[], SentenceTransformer], field: str) -> None:
     encoder = load_tiny()
-    selection = Selection([read_goal(field)], 8, 64)
+    selection = Selection([read_validation_set(field)], 8, 64)
     expected = selection.measure(encoder)
     encoder.max_seq_length = 4
     encoder.train()

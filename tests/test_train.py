@@ -19,8 +19,8 @@ from sentence_transformers import SentenceTransformer
 
 from tests.test_resume import interrupted_after
 from tests.tiny import assert_averaged, assert_equal_to_the_bit, make_sentences
-from tsdae_kit import KitError, NoiseTransform, adapt, load_pairs, prepare_corpus
-from tsdae_kit.train import ANCHOR, BASE_SHARE, CONTRAST, main
+from tsdae_kit import KitError, NoiseTransform, adapt, load_prepared, prepare_corpus
+from tsdae_kit.train import BASE_WEIGHT, CONTRASTIVE_WEIGHT, DRIFT_PENALTY, main
 
 SHORT: dict[str, Any] = {"batch_size": 16, "max_steps": 6, "save_steps": 3, "logging_steps": 2}
 
@@ -213,7 +213,7 @@ def test_two_processes_can_not_run_in_one_folder_and_the_lock_dies_with_its_owne
 ) -> None:
     """The owner's forked children (a DataLoader's workers) outlive it here, and must not keep the lock."""
     code = (
-        "import os, sys, time\nfrom pathlib import Path\nfrom tsdae_kit.folders import locked\n"
+        "import os, sys, time\nfrom pathlib import Path\nfrom tsdae_kit.filesystem import locked\n"
         "with locked(Path('run'), wait=False) as got:\n"
         "    child = os.fork()\n"
         "    if child: print(got, child, flush=True)\n"
@@ -314,7 +314,7 @@ def test_the_papers_recipe_is_a_name_for_its_settings(tiny_model: Path, tiny_dat
     assert [s["learning_rate"] for s in settings] == [3e-5, 1e-4]
     assert settings[0]["decoder_learning_rate"] == 3e-5
     assert settings[0]["decoder_warmup_steps"] == 0
-    assert settings[0]["contrast"] == settings[0]["anchor"] == settings[0]["base_share"] == 0
+    assert settings[0]["contrastive_weight"] == settings[0]["drift_penalty"] == settings[0]["base_weight"] == 0
     adapt(**given, recipe="paper", output="paper", resume=True)
     with pytest.raises(KitError, match="--recipe"):
         adapt(**given, recipe="best", output="other")
@@ -326,7 +326,7 @@ def test_the_held_out_loss_is_shown_as_perplexity_per_word(tiny_model: Path, tin
     entries = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
     held_out = [entry for entry in entries if "eval_loss" in entry]
     assert held_out
-    words = [len(text.replace(".", " .").split()) for text in load_pairs(tiny_data).held_out["clean"]]
+    words = [len(text.replace(".", " .").split()) for text in load_prepared(tiny_data).held_out["clean"]]
     ratio = (sum(words) + len(words)) / sum(words)
     for entry in held_out:
         assert entry["eval_perplexity"] == pytest.approx(math.exp(ratio * entry["eval_loss"]))
@@ -352,22 +352,22 @@ def test_labelled_pairs_beside_the_text_are_learned_from_in_the_same_steps(tiny_
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(NoiseTransform, "_drawn", noted)
-        adapt(**given, output="both", with_pairs=pairs)
+        adapt(**given, output="both", pairs=pairs)
     together = {line[2:] for line in pairs.read_text().splitlines() if line.startswith("1")}
     assert {pair for batch in seen for pair in batch} <= together
     assert len({pair for batch in seen for pair in batch}) > 20
     adapt(**given, output="text")
     both, text = (load_file(Path(run, "final/model.safetensors")) for run in ("both", "text"))
     assert any(not torch.equal(both[name], text[name]) for name in both)
-    adapt(**given | {"max_steps": 3}, output="broken", with_pairs=pairs)
-    adapt(**given, output="broken", with_pairs=pairs, resume=True)
+    adapt(**given | {"max_steps": 3}, output="broken", pairs=pairs)
+    adapt(**given, output="broken", pairs=pairs, resume=True)
     assert_equal_to_the_bit(Path("both"), Path("broken"), SHORT["max_steps"])
     write_pairs(pairs, 50)
     with pytest.raises(KitError, match="has the fingerprint"):
         adapt(**given | {"max_steps": 9}, output="both", resume=True)
     with pytest.raises(KitError, match="no texts that belong together"):
         Path("scored.tsv").write_text("0.5\ta b\tc d\n0.1\te f\tg h\n")
-        adapt(**given, output="other", with_pairs="scored.tsv")
+        adapt(**given, output="other", pairs="scored.tsv")
 
 
 def test_an_anchor_keeps_the_clean_sentences_where_the_base_model_has_them(tiny_model: Path, tiny_data: Path) -> None:
@@ -379,7 +379,7 @@ def test_an_anchor_keeps_the_clean_sentences_where_the_base_model_has_them(tiny_
     before = SentenceTransformer(str(tiny_model), device="cpu").encode(texts, convert_to_tensor=True)
     kept = []
     for anchor in (0.0, 100.0):
-        adapt(**given, contrast=0.0, anchor=anchor, output=f"run-{anchor}")
+        adapt(**given, contrastive_weight=0.0, drift_penalty=anchor, output=f"run-{anchor}")
         after = SentenceTransformer(f"run-{anchor}/final", device="cpu").encode(texts, convert_to_tensor=True)
         kept.append(float(torch.cosine_similarity(before, after).mean()))
     assert kept[1] > kept[0] + 0.01, kept
@@ -387,26 +387,30 @@ def test_an_anchor_keeps_the_clean_sentences_where_the_base_model_has_them(tiny_
 
 def test_a_plain_language_model_is_not_held_where_it_is(tiny_model: Path, tiny_data: Path) -> None:
     shutil.copytree(tiny_model, "plain", ignore=shutil.ignore_patterns("modules.json", "config_s*", "*Pooling*"))
-    for model, anchor in ((str(tiny_model), ANCHOR), ("plain", 0.0), (str(tiny_model), ANCHOR)):
+    for model, anchor in ((str(tiny_model), DRIFT_PENALTY), ("plain", 0.0), (str(tiny_model), DRIFT_PENALTY)):
         adapt(model=model, data=tiny_data, device="cpu", max_steps=2, batch_size=8, output="run", overwrite=True)
         settings = json.loads(Path("run/run.json").read_text())["settings"]
-        assert (settings["contrast"], settings["anchor"], Path("run/base").is_dir()) == (CONTRAST, anchor, anchor > 0)
-        assert settings["base_share"] == (BASE_SHARE if anchor else 0)
+        assert (settings["contrastive_weight"], settings["drift_penalty"], Path("run/base").is_dir()) == (
+            CONTRASTIVE_WEIGHT,
+            anchor,
+            anchor > 0,
+        )
+        assert settings["base_weight"] == (BASE_WEIGHT if anchor else 0)
 
 
-@pytest.mark.parametrize("anchor", [None, 0.0])
+@pytest.mark.parametrize("drift_penalty", [None, 0.0])
 def test_the_final_weights_are_averaged_with_those_of_the_base_model_the_run_keeps(
     anchor: float | None, tiny_model: Path, tiny_data: Path
 ) -> None:
     """Also of a run that was broken off, whose base model is gone, and which knows it by the average alone."""
-    given: dict[str, Any] = {"data": tiny_data, **SHORT, "anchor": anchor, "base_share": 0.3, "output": "run"}
+    given: dict[str, Any] = {"data": tiny_data, **SHORT, "drift_penalty": anchor, "base_weight": 0.3, "output": "run"}
     shutil.copytree(tiny_model, "gone")
     with interrupted_after(4):
         adapt(**given, model="gone")
     shutil.rmtree("gone")
     adapt(**given, resume=True)
     assert_averaged(Path("run"), 6, 0.3)
-    adapt(**given | {"base_share": 0.0, "output": "alone"}, model=str(tiny_model))
+    adapt(**given | {"base_weight": 0.0, "output": "alone"}, model=str(tiny_model))
     alone, trained = (load_file(Path("alone", name, "model.safetensors")) for name in ("final", "checkpoint-6"))
     assert all(torch.equal(alone[name], trained[name]) for name in trained)
 
@@ -422,15 +426,15 @@ def test_a_run_that_overwrites_another_is_held_at_its_own_base_model(tiny_model:
 
 
 def test_what_needs_a_base_model_is_refused_from_scratch(tiny_data: Path) -> None:
-    with pytest.raises(KitError, match="--anchor needs a base model"):
-        adapt(model="scratch", data=tiny_data, anchor=1.0, device="cpu")
+    with pytest.raises(KitError, match="--drift-penalty needs a base model"):
+        adapt(model="scratch", data=tiny_data, drift_penalty=1.0, device="cpu")
     with pytest.raises(KitError, match="--base-share needs a base model"):
-        adapt(model="scratch", data=tiny_data, base_share=0.1, device="cpu")
+        adapt(model="scratch", data=tiny_data, base_weight=0.1, device="cpu")
 
 
 def test_a_share_that_cannot_be_had_is_refused(tiny_model: Path, tiny_data: Path) -> None:
     for share, fault in ((1.0, "--base-share 1.0 is outside"), (-0.1, "--base-share -0.1 is outside")):
         with pytest.raises(KitError, match=fault):
-            adapt(model=str(tiny_model), data=tiny_data, base_share=share, device="cpu")
+            adapt(model=str(tiny_model), data=tiny_data, base_weight=share, device="cpu")
     with pytest.raises(KitError, match="--lora-rank freezes them"):
-        adapt(model=str(tiny_model), data=tiny_data, base_share=0.5, lora_rank=2, device="cpu")
+        adapt(model=str(tiny_model), data=tiny_data, base_weight=0.5, lora_rank=2, device="cpu")

@@ -14,12 +14,12 @@ import pytest
 from datasets import Dataset, Features, Image, Value
 
 from tests.tiny import SHORT, make_data, make_sentences
-from tsdae_kit import KitError, adapt, fine_tune, inspect_run, load_pairs, prepare_corpus, score_models, write_report
-from tsdae_kit.folders import remove_known, write_json
-from tsdae_kit.plan import run_plan
-from tsdae_kit.settings import TrainSettings
-from tsdae_kit.training.checkpoints import find_fault
-from tsdae_kit.training.runs import read_record, recorded_settings
+from tsdae_kit import KitError, adapt, fine_tune, inspect_run, load_prepared, prepare_corpus, score_models, write_report
+from tsdae_kit.config.plan import run_plan
+from tsdae_kit.config.settings import TrainSettings
+from tsdae_kit.filesystem import remove_known_files, write_json
+from tsdae_kit.training.checkpoints import verify_checkpoint
+from tsdae_kit.training.resuming import read_record, recorded_settings
 
 EVIL = "from pathlib import Path\nPath('EXECUTED').touch()\ndef noise(words, random):\n    return words[:2]\n"
 GIVEN = {**SHORT, "max_steps": 3, "save_steps": 3, "decoder_warmup_steps": 1, "device": "cpu", "output": "run"}
@@ -55,7 +55,7 @@ def test_data_runs_a_function_only_where_the_user_names_it_again(
     change(data / "manifest.json", noise={"kinds": kinds})
     for call in (
         lambda **more: adapt(**GIVEN, model=str(tiny_model), data=data, **more),
-        lambda **more: load_pairs(data, **more),
+        lambda **more: load_prepared(data, **more),
     ):
         with pytest.raises(KitError, match=rf"by {evil}, .* If it is yours, name it again: --noise '?{kinds}'?\.$"):
             call()
@@ -63,7 +63,7 @@ def test_data_runs_a_function_only_where_the_user_names_it_again(
             call(noise="delete")
     assert not Path("EXECUTED").exists()
     assert not Path("run").exists()
-    assert load_pairs(data, kinds).noise("the doctor treats a rash").count(" ") < 2
+    assert load_prepared(data, kinds).noise("the doctor treats a rash").count(" ") < 2
     assert Path("EXECUTED").exists()
 
 
@@ -83,8 +83,8 @@ def test_a_resumed_run_and_inspect_are_told_the_function_each_time(data: Path, e
 
 def test_other_noise_than_the_data_has_is_refused(tiny_data: Path) -> None:
     with pytest.raises(KitError, match=r"^--noise is swap, but .* was prepared with delete. Leave --noise out\.$"):
-        load_pairs(tiny_data, "swap")
-    assert load_pairs(tiny_data, "delete").noise == load_pairs(tiny_data).noise
+        load_prepared(tiny_data, "swap")
+    assert load_prepared(tiny_data, "delete").noise == load_prepared(tiny_data).noise
 
 
 def test_a_plan_names_its_own_function_once(evil: str, tiny_model: Path) -> None:
@@ -109,14 +109,14 @@ def test_a_manifest_s_noise_that_cannot_be_is_damage(noise: dict[str, Any], data
     with pytest.raises(
         KitError, match=rf"^The data folder downloaded is damaged \(its noise has .*{next(iter(noise))}"
     ):
-        load_pairs(data)
+        load_prepared(data)
 
 
 @pytest.mark.parametrize("part", [{"dropped": 1}, {"train": "many"}, {"noise": []}, {"examples": None}])
 def test_a_manifest_with_parts_of_other_types_is_no_manifest(part: dict[str, Any], data: Path) -> None:
     change(data / "manifest.json", dropped=part.get("dropped", {}), **{k: v for k, v in part.items() if k != "dropped"})
     with pytest.raises(KitError, match="is no prepared data set"):
-        load_pairs(data)
+        load_prepared(data)
 
 
 @pytest.mark.parametrize("where", ["../elsewhere/train/data-00000-of-00001.arrow", "/absolute"])
@@ -125,12 +125,12 @@ def test_data_reads_no_file_outside_its_folder(where: str, data: Path) -> None:
     place = str(Path("elsewhere/train/data-00000-of-00001.arrow").resolve()) if where == "/absolute" else "../" + where
     change(data / "train" / "state.json", _data_files=[{"filename": place}])
     with pytest.raises(KitError, match=r"damaged \(it names .*elsewhere.*, which is outside\)"):
-        load_pairs(data)
+        load_prepared(data)
     shutil.copytree("elsewhere/train", data / "train", dirs_exist_ok=True)
-    load_pairs(data)
+    load_prepared(data)
     change(data / "dataset_dict.json", splits=["../elsewhere/train"])
     with pytest.raises(KitError, match="which is outside"):
-        load_pairs(data)
+        load_prepared(data)
 
 
 def test_columns_whose_values_would_be_files_are_refused(data: Path) -> None:
@@ -140,7 +140,7 @@ def test_columns_whose_values_would_be_files_are_refused(data: Path) -> None:
     shutil.rmtree(data / "train")
     pictures.save_to_disk(data / "train")
     with pytest.raises(KitError, match=r"downloaded is damaged \(its column noisy is no text\)"):
-        load_pairs(data)
+        load_prepared(data)
 
 
 def test_whether_code_is_trusted_is_never_recorded_nor_read_from_a_record(tiny_model: Path, tiny_data: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_checkpoint_s_manifest_reaches_nothing_outside(entry: Any) -> None:
     Path("secret").write_text("1")
     Path("checkpoint-1").mkdir()
     Path("checkpoint-1/manifest.json").write_text(json.dumps({"run": "1", "files": entry}) + "\n")
-    fault = find_fault(Path("checkpoint-1"), "1")
+    fault = verify_checkpoint(Path("checkpoint-1"), "1")
     expected = "its manifest names ../secret, which is outside" if "../secret" in entry else "is missing or damaged"
     assert fault
     assert fault.endswith(expected)
@@ -276,7 +276,7 @@ def test_what_comes_while_known_files_are_removed_stays() -> None:
     for name in ("final/config.json", "final/mine.txt", "base/config.json"):
         Path("run", name).parent.mkdir(parents=True, exist_ok=True)
         Path("run", name).touch()
-    remove_known(Path("run"), ["*/config.json"])
+    remove_known_files(Path("run"), ["*/config.json"])
     assert [str(path) for path in sorted(Path("run").rglob("*"))] == ["run/final", "run/final/mine.txt"]
 
 
@@ -293,9 +293,9 @@ def test_overwrite_of_data_spares_what_prepare_did_not_write() -> None:
             prepare_corpus(**given, seed=2)
         assert path.read_text() == "mine"
         path.unlink()
-    assert load_pairs(folder).noise.seed == 1
+    assert load_prepared(folder).noise.seed == 1
     prepare_corpus(**given, seed=2)
-    assert load_pairs(folder).noise.seed == 2
+    assert load_prepared(folder).noise.seed == 2
 
 
 @pytest.mark.parametrize("content", ['{"settings": 1}', "[]", "my notes", "\udcff"])

@@ -19,7 +19,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from tsdae_kit import adapt, folders, prepare_corpus
+from tsdae_kit import adapt, filesystem, prepare_corpus
 from tsdae_kit.errors import KitError, RunStopped
 
 SUBJECTS = [
@@ -116,13 +116,13 @@ def _run(given: dict[str, Any], slow_save: float) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(1, 2)
     if slow_save:
-        flush = folders.flush
+        flush = filesystem.flush
 
         def slow_flush(path: Path) -> None:
             time.sleep(slow_save)
             flush(path)
 
-        folders.flush = slow_flush
+        filesystem.flush = slow_flush
     try:
         adapt(**given)
     except RunStopped:
@@ -136,10 +136,10 @@ def start(given: dict[str, Any], slow_save: float = 0.0) -> BaseProcess:
 
     A server imports the libraries once, so that each start takes a fraction of a second.
     """
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["tests.tiny", "tsdae_kit.training.models", "tsdae_kit.training.trainer",
-                                      "tsdae_kit.denoising.loss", "tsdae_kit.text.pairs"])  # fmt: skip
-    process = processes.Process(target=_run, args=(given, slow_save))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.tiny", "tsdae_kit.models.loading", "tsdae_kit.training.trainer",
+                                      "tsdae_kit.tsdae.loss", "tsdae_kit.corpus.dataset"])  # fmt: skip
+    process = context.Process(target=_run, args=(given, slow_save))
     process.start()
     return process
 

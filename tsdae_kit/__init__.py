@@ -3,8 +3,8 @@
 Each stage is one function: :func:`prepare_corpus`, :func:`adapt`, :func:`fine_tune`,
 :func:`score_models`, :func:`export_model`; :func:`write_report` and :func:`inspect_run` show what a run
 did. The pieces are public too: :class:`Noise` and :class:`NoiseTransform`, :class:`TSDAELoss`,
-:class:`Guidance` and :func:`probe_signal`, :class:`LengthGroupedBatchSampler`, :class:`DecoderWarmup`,
-:class:`ResumableTrainer` and :class:`BaseShare` work with the library's own classes around them. Names are
+:class:`Regularization` and :func:`probe_signal`, :class:`LengthGroupedBatchSampler`, :class:`DecoderWarmup`,
+:class:`ResumableTrainer` and :class:`BaseWeightAverage` work with the library's own classes around them. Names are
 imported when they are first used, so that ``import tsdae_kit`` costs nothing.
 """
 
@@ -14,63 +14,63 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tsdae_kit.denoising.guidance import Guidance
-    from tsdae_kit.denoising.loss import TSDAELoss
-    from tsdae_kit.denoising.probe import probe_signal
+    from tsdae_kit.corpus.dataset import PreparedCorpus, load_prepared
+    from tsdae_kit.corpus.noise import Noise, NoiseTransform
     from tsdae_kit.errors import KitError
     from tsdae_kit.evaluate import score_models
     from tsdae_kit.export import export_model
     from tsdae_kit.finetune import fine_tune
     from tsdae_kit.inspection import Inspection, inspect_run
+    from tsdae_kit.models.weight_averaging import BaseWeightAverage
     from tsdae_kit.prepare import prepare_corpus
     from tsdae_kit.report import write_report
-    from tsdae_kit.text.noise import Noise, NoiseTransform
-    from tsdae_kit.text.pairs import PreparedCorpus, load_pairs
     from tsdae_kit.train import adapt
-    from tsdae_kit.training.averaging import BaseShare
-    from tsdae_kit.training.batches import LengthGroupedBatchSampler
+    from tsdae_kit.training.batch_samplers import LengthGroupedBatchSampler
+    from tsdae_kit.training.decoder_warmup import DecoderWarmup
     from tsdae_kit.training.trainer import ResumableTrainer
-    from tsdae_kit.training.warmup import DecoderWarmup
+    from tsdae_kit.tsdae.gradient_probe import probe_signal
+    from tsdae_kit.tsdae.loss import TSDAELoss
+    from tsdae_kit.tsdae.regularization import Regularization
 
 _HOMES = {
-    "BaseShare": "training.averaging",
-    "DecoderWarmup": "training.warmup",
-    "Guidance": "denoising.guidance",
+    "BaseWeightAverage": "models.weight_averaging",
+    "DecoderWarmup": "training.decoder_warmup",
+    "Regularization": "tsdae.regularization",
     "Inspection": "inspection",
     "KitError": "errors",
-    "LengthGroupedBatchSampler": "training.batches",
-    "Noise": "text.noise",
-    "NoiseTransform": "text.noise",
-    "PreparedCorpus": "text.pairs",
+    "LengthGroupedBatchSampler": "training.batch_samplers",
+    "Noise": "corpus.noise",
+    "NoiseTransform": "corpus.noise",
+    "PreparedCorpus": "corpus.dataset",
     "ResumableTrainer": "training.trainer",
-    "TSDAELoss": "denoising.loss",
+    "TSDAELoss": "tsdae.loss",
     "adapt": "train",
     "export_model": "export",
     "fine_tune": "finetune",
     "inspect_run": "inspection",
-    "load_pairs": "text.pairs",
+    "load_prepared": "corpus.dataset",
     "prepare_corpus": "prepare",
-    "probe_signal": "denoising.probe",
+    "probe_signal": "tsdae.gradient_probe",
     "score_models": "evaluate",
     "write_report": "report",
 }
 __all__ = [
-    "BaseShare",
+    "BaseWeightAverage",
     "DecoderWarmup",
-    "Guidance",
     "Inspection",
     "KitError",
     "LengthGroupedBatchSampler",
     "Noise",
     "NoiseTransform",
     "PreparedCorpus",
+    "Regularization",
     "ResumableTrainer",
     "TSDAELoss",
     "adapt",
     "export_model",
     "fine_tune",
     "inspect_run",
-    "load_pairs",
+    "load_prepared",
     "prepare_corpus",
     "probe_signal",
     "score_models",

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from tsdae_kit.errors import discard_output, end_output, run_command
-from tsdae_kit.options import HasProblems, add_flags
-from tsdae_kit.settings import (
+from tsdae_kit.config.command_line import HasProblems, add_flags
+from tsdae_kit.config.settings import (
     EvaluateSettings,
     ExportSettings,
     FineTuneSettings,
@@ -20,6 +19,7 @@ from tsdae_kit.settings import (
     ReportSettings,
     TrainSettings,
 )
+from tsdae_kit.errors import discard_output, end_output, run_command
 
 STAGES: dict[str, tuple[str, type[HasProblems]]] = {  # each a module of this name, or in _MODULES
     "prepare": ("turn texts into noisy/clean pairs", PrepareSettings),
@@ -58,12 +58,12 @@ def _run(argv: Sequence[str] | None) -> None:
         sys.stdout.write(shtab.complete(parser, options.shell))
         return
     if options.command == "schema":
-        from tsdae_kit.schema import plan_schema
+        from tsdae_kit.config.plan_schema import plan_schema
 
         sys.stdout.write(json.dumps(plan_schema(), indent=1) + "\n")
         return
 
-    from tsdae_kit.plan import run_plan
+    from tsdae_kit.config.plan import run_plan
 
     run_command("tsdae run", lambda: run_plan(options.plan, options.dry_run))
 

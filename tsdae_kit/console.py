@@ -21,7 +21,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from tsdae_kit import processes
+from tsdae_kit import distributed
 from tsdae_kit.errors import discard_output
 
 logger = logging.getLogger("tsdae_kit")
@@ -108,7 +108,7 @@ class _Shown:
         self._undo: list[Callable[[], object]] = []
 
     def enter(self) -> None:
-        others = processes.number() > 0
+        others = distributed.rank() > 0
         with self._lock:
             self._inside += 1
             if self._inside > 1:

@@ -34,7 +34,7 @@ def first_line(error: BaseException) -> str:
 
 
 @contextmanager
-def only_warned(fault: str, consolation: str) -> Iterator[None]:
+def warn_on_error(fault: str, consolation: str) -> Iterator[None]:
     """Turn any error in this block (or function, as a decorator) into one warning, with a traceback for level DEBUG.
 
     Args:

@@ -13,23 +13,23 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tsdae_kit import processes
+from tsdae_kit import distributed
+from tsdae_kit.config.command_line import make_main
+from tsdae_kit.config.settings import FineTuneSettings
 from tsdae_kit.errors import KitError
-from tsdae_kit.options import make_main
-from tsdae_kit.settings import FineTuneSettings
-from tsdae_kit.training.runs import BASE, read_record
-from tsdae_kit.training.session import run_stage, sentences_per_step
-from tsdae_kit.training.stage import TrainingStage
+from tsdae_kit.training.resuming import BASE, read_record
+from tsdae_kit.training.runner import run_task, sentences_per_step
+from tsdae_kit.training.task import TrainingTask
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
     from torch import nn
 
-    from tsdae_kit.settings import Objective
-    from tsdae_kit.text.labelled import LabelledFile, LabelledPairs
-    from tsdae_kit.training.outcome import Examples
-    from tsdae_kit.training.prompts import Prompts
+    from tsdae_kit.config.settings import Objective
+    from tsdae_kit.labelled.loading import LabelledFile, LabelledPairs
+    from tsdae_kit.models.prompts import Prompts
+    from tsdae_kit.training.measurements import Examples
 
 logger = logging.getLogger("tsdae_kit")
 WARMUP = 0.1  # the share of the run in which the learning rate rises, the library's advice
@@ -39,7 +39,7 @@ def fine_tune(**given: Any) -> Path:
     """Fine-tune an encoder on labelled pairs; return the folder of the fine-tuned model.
 
     Args:
-        **given: Fields of :class:`tsdae_kit.settings.FineTuneSettings`, for example
+        **given: Fields of :class:`tsdae_kit.config.settings.FineTuneSettings`, for example
             ``files=["pairs.jsonl"], model="runs/tsdae/final", output="runs/finetuned"``.
 
     Raises:
@@ -48,10 +48,10 @@ def fine_tune(**given: Any) -> Path:
         NoGain: With ``require_gain``, if no step scored above the model it began with.
         RunStopped: If a signal ended the run, its state saved; not an ``Exception``.
     """
-    return run_stage(FineTuning(), given)
+    return run_task(PairsTask(), given)
 
 
-class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
+class PairsTask(TrainingTask[FineTuneSettings, "LabelledPairs"]):
     """Stage two: labelled files, each with its own of the library's losses."""
 
     kind = FineTuneSettings
@@ -60,18 +60,18 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
 
     def load_data(self, settings: FineTuneSettings) -> LabelledPairs:
         """Return the files' rows, those that the objective can use."""
-        from tsdae_kit.text.files import content_digest, is_evaluation_data
-        from tsdae_kit.text.labelled import load_labelled
-        from tsdae_kit.text.reading import Format
-        from tsdae_kit.text.recipe import read_sentences
-        from tsdae_kit.training.objectives import check_learnable
+        from tsdae_kit.corpus.chunk_processor import read_sentences
+        from tsdae_kit.corpus.files import content_digest, is_evaluation_data
+        from tsdae_kit.corpus.reading import Format
+        from tsdae_kit.labelled.loading import load_labelled
+        from tsdae_kit.training.pair_losses import check_learnable
 
         pairs = load_labelled(settings.sources, Format.of(settings), settings.columns)
-        if len(pairs.files) > 1 and processes.count() > 1:
+        if len(pairs.files) > 1 and distributed.world_size() > 1:
             raise KitError("Several files are trained on by one process only. Join the files, or start one process.")
         pairs = replace(pairs, files=tuple(_usable(file, _objective(settings, file)) for file in pairs.files))
         for file in pairs.files:
-            rows_per_batch = settings.batch_size * processes.count()
+            rows_per_batch = settings.batch_size * distributed.world_size()
             check_learnable(file.rows, _objective(settings, file), rows_per_batch, str(file.path))
         if (corpus := settings.mine_negatives) is None:
             return pairs
@@ -105,8 +105,8 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
         """Return the loss, or one for each file by its name."""
         from torch import nn
 
-        from tsdae_kit.training.objectives import NEEDS_DISTINCT, make_objective
-        from tsdae_kit.training.prompts import column_prompts
+        from tsdae_kit.models.prompts import column_prompts
+        from tsdae_kit.training.pair_losses import NEEDS_DISTINCT, make_objective
 
         self._prompts = {
             name: column_prompts(encoder, _texts(settings, file), _objective(settings, file) == NEEDS_DISTINCT)
@@ -122,9 +122,9 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
         self, settings: FineTuneSettings, encoder: SentenceTransformer, evaluates: bool, steps: int
     ) -> SentenceTransformerTrainingArguments:
         """Return the arguments: a rate that rises and falls, no text twice in a batch, and the model's prompts."""
+        from tsdae_kit.models.prompts import describe_prompts, set_prompts
         from tsdae_kit.training.arguments import training_arguments
-        from tsdae_kit.training.batches import labelled_batch_sampler
-        from tsdae_kit.training.prompts import describe_prompts, set_prompts
+        from tsdae_kit.training.batch_samplers import labelled_batch_sampler
 
         stage = {"lr_scheduler_type": "linear", "warmup_steps": WARMUP, "batch_sampler": labelled_batch_sampler}
         # How many batches without duplicates there are shows only at the end: the steps decide.
@@ -170,12 +170,12 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
         """Return the rows, by file where there are several."""
         from datasets import Dataset, DatasetDict
 
-        from tsdae_kit.training.mining import keep_negatives
+        from tsdae_kit.training.hard_negatives import keep_negatives
 
         for name, file in _by_name(data).items():
             if file.mined:
                 kept = settings.output / _negatives_name(name)
-                processes.from_first(partial(keep_negatives, file.rows, kept))
+                distributed.on_rank_0(partial(keep_negatives, file.rows, kept))
         rows: dict[str, Dataset] = {name: Dataset(file.rows) for name, file in _by_name(data).items()}
         # Given here, the examples on the model's card are not looked for, which shows a progress bar of its own.
         source, *others = (str(text) for text in data.files[0].rows[0].slice(0, 4).to_pylist())
@@ -185,8 +185,8 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
 
     def examples(self, settings: FineTuneSettings, data: LabelledPairs) -> Examples:
         """Return texts of the first column, to be looked up among those of the second."""
-        from tsdae_kit.text.pairs import spread
-        from tsdae_kit.training.outcome import LOOKED_UP, SEARCHED, Examples
+        from tsdae_kit.corpus.dataset import spread
+        from tsdae_kit.training.measurements import LOOKED_UP, SEARCHED, Examples
 
         rows = data.files[0].rows.slice(0, 10 * SEARCHED)
         anchors, others = (list(dict.fromkeys(rows.column(i).to_pylist())) for i in (0, 1))
@@ -202,8 +202,8 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
         file = _by_name(data)[name]
         if settings.mine_negatives is None or not _wants_negatives(settings, file):
             return file
-        from tsdae_kit.training.mining import mine_negatives
-        from tsdae_kit.training.models import load_encoder
+        from tsdae_kit.models.loading import load_encoder
+        from tsdae_kit.training.hard_negatives import mine_negatives
 
         finder = _find_finder(settings)
 
@@ -214,7 +214,7 @@ class FineTuning(TrainingStage[FineTuneSettings, "LabelledPairs"]):
 
         kept = settings.output / _negatives_name(name)
         query, document = list(self._prompts[name].values())[:2]
-        rows = processes.from_first(
+        rows = distributed.on_rank_0(
             lambda: mine_negatives(file.rows, data.corpus, load, kept, settings, (query, document))
         )
         return replace(file, rows=rows, mined=True)
@@ -228,29 +228,29 @@ def _find_finder(settings: FineTuneSettings) -> Path | None:
 
 
 def _wants_negatives(settings: FineTuneSettings, file: LabelledFile) -> bool:
-    from tsdae_kit.training.objectives import NEEDS_DISTINCT
+    from tsdae_kit.training.pair_losses import NEEDS_DISTINCT
 
     return file.rows.num_columns == 2 and _objective(settings, file) == NEEDS_DISTINCT
 
 
 def _texts(settings: FineTuneSettings, file: LabelledFile) -> list[str]:
     """Return the columns of texts, with that of the negatives which are to be mined."""
-    from tsdae_kit.text.roles import LABEL
+    from tsdae_kit.labelled.column_roles import LABEL
 
     mined = ["negative"] if settings.mine_negatives and _wants_negatives(settings, file) else []
     return [name for name in file.rows.column_names if name != LABEL] + mined
 
 
 def _objective(settings: FineTuneSettings, file: LabelledFile) -> Objective:
-    from tsdae_kit.training.objectives import choose_objective
+    from tsdae_kit.training.pair_losses import choose_objective
 
     return choose_objective(settings.loss, file.labels, str(file.path))
 
 
 def _usable(file: LabelledFile, objective: Objective) -> LabelledFile:
     """Return the file; in-batch negatives take what belongs together of it."""
-    from tsdae_kit.text.labelled import positives
-    from tsdae_kit.training.objectives import NEEDS_DISTINCT
+    from tsdae_kit.labelled.loading import positives
+    from tsdae_kit.training.pair_losses import NEEDS_DISTINCT
 
     return positives(file) if objective == NEEDS_DISTINCT else file
 

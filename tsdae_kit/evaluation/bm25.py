@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 
+from tsdae_kit.corpus.words import split_words
 from tsdae_kit.errors import KitError
-from tsdae_kit.evaluation.rankings import DEPTH, measure_rankings
-from tsdae_kit.evaluation.samples import Sample
+from tsdae_kit.evaluation.metrics import Sample
+from tsdae_kit.evaluation.ranking_metrics import DEPTH, measure_rankings
 from tsdae_kit.evaluation.tasks import Retrieval, Task
-from tsdae_kit.text.words import split_words
 
 NAME = "bm25"
 

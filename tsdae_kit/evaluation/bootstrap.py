@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tsdae_kit.evaluation.samples import Array, Sample, score
+from tsdae_kit.evaluation.metrics import Array, Sample, score
 
 RESAMPLES = 2000
 _CELLS = 4_000_000  # weights held at once

@@ -10,9 +10,15 @@ import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from tsdae_kit.config.settings import ReadingSettings
+from tsdae_kit.corpus.cleaning import clean_text
+from tsdae_kit.corpus.dataset import read_manifest
+from tsdae_kit.corpus.files import is_evaluation_data, kind_of, stem_of
+from tsdae_kit.corpus.reading import Format
 from tsdae_kit.errors import KitError
 from tsdae_kit.evaluation.layouts import SearchFiles, describe_layouts, find_layout, list_folder, pairs_name
-from tsdae_kit.evaluation.rows import (
+from tsdae_kit.evaluation.proxy_tasks import make_proxies
+from tsdae_kit.evaluation.row_parsing import (
     Judgement,
     holds_pairs,
     holds_texts,
@@ -23,12 +29,6 @@ from tsdae_kit.evaluation.rows import (
     read_queries,
 )
 from tsdae_kit.evaluation.tasks import Pairs, Reranking, Retrieval, Task
-from tsdae_kit.evaluation.unlabelled import make_proxies
-from tsdae_kit.settings import ReadingSettings
-from tsdae_kit.text.cleaning import clean_text
-from tsdae_kit.text.files import is_evaluation_data, kind_of, stem_of
-from tsdae_kit.text.pairs import read_manifest
-from tsdae_kit.text.reading import Format
 
 logger = logging.getLogger("tsdae_kit")
 UTF8 = ReadingSettings()

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tsdae_kit.corpus.files import kind_of, stem_of
 from tsdae_kit.errors import KitError
-from tsdae_kit.text.files import kind_of, stem_of
 
 logger = logging.getLogger("tsdae_kit")
 _TABLES = ("json", "csv", "tsv", "parquet", "arrow")

@@ -13,14 +13,14 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+from tsdae_kit.config.settings import PrepareSettings, ReadingSettings
+from tsdae_kit.corpus.cleaning import clean_text
+from tsdae_kit.corpus.dataset import prepared_texts, read_manifest
+from tsdae_kit.corpus.parsing import read_rows
+from tsdae_kit.corpus.reading import Format
+from tsdae_kit.corpus.sentences import Sentences
 from tsdae_kit.errors import KitError
 from tsdae_kit.evaluation.tasks import Pairs, Task, is_proxy
-from tsdae_kit.settings import PrepareSettings, ReadingSettings
-from tsdae_kit.text.cleaning import clean_text
-from tsdae_kit.text.pairs import prepared_texts, read_manifest
-from tsdae_kit.text.parsing import read_rows
-from tsdae_kit.text.reading import Format
-from tsdae_kit.text.sentences import Sentences
 
 logger = logging.getLogger("tsdae_kit")
 Texts = Iterable[Iterable[object]]  # in batches; what is no text is passed over

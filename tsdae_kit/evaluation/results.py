@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tsdae_kit.evaluation.bootstrap import Difference, average, compare
-from tsdae_kit.evaluation.samples import Sample, score
+from tsdae_kit.evaluation.metrics import Sample, score
 from tsdae_kit.evaluation.tasks import Task, is_proxy
 
 AVERAGE = "average"

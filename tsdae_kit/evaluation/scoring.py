@@ -14,8 +14,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from tsdae_kit.errors import KitError
-from tsdae_kit.evaluation.rankings import DEPTH, measure_rankings
-from tsdae_kit.evaluation.samples import AveragePrecision, MeanOf, Sample, Spearman, score
+from tsdae_kit.evaluation.metrics import AveragePrecision, MeanOf, Sample, Spearman, score
+from tsdae_kit.evaluation.ranking_metrics import DEPTH, measure_rankings
 from tsdae_kit.evaluation.tasks import Pairs, Reranking, Retrieval, Task
 
 Role = Literal["query", "document", "sentence"]

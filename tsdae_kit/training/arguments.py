@@ -17,10 +17,10 @@ from sentence_transformers.base.sampler import BatchSamplers
 from transformers import Trainer, get_scheduler
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
+from tsdae_kit.config.command_line import describe
+from tsdae_kit.config.settings import RunSettings
 from tsdae_kit.errors import KitError, first_line
-from tsdae_kit.options import describe
-from tsdae_kit.settings import RunSettings
-from tsdae_kit.training.batches import LengthGroupedBatchSampler
+from tsdae_kit.training.batch_samplers import LengthGroupedBatchSampler
 
 _UNIONS = (Union, types.UnionType)
 _ADVICE = {

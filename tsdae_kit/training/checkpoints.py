@@ -15,7 +15,7 @@ import shutil
 from pathlib import Path
 
 from tsdae_kit.errors import KitError
-from tsdae_kit.folders import sha256_of, write_json
+from tsdae_kit.filesystem import sha256_of, write_json
 
 logger = logging.getLogger("tsdae_kit")
 SEAL = "manifest.json"
@@ -40,7 +40,7 @@ def list_files(folder: Path) -> list[str]:
         return []
 
 
-def find_fault(folder: Path, run_id: str) -> str | None:
+def verify_checkpoint(folder: Path, run_id: str) -> str | None:
     """Return why the checkpoint cannot be used, or ``None`` if every file is as it was written."""
     try:
         text = (folder / SEAL).read_text(encoding="utf-8")
@@ -66,7 +66,7 @@ def find_fault(folder: Path, run_id: str) -> str | None:
     return None
 
 
-def step_of(checkpoint: Path) -> int:
+def checkpoint_step(checkpoint: Path) -> int:
     """Return the step in a checkpoint's name; -1 for another name."""
     match = _NAME.fullmatch(checkpoint.name)
     return int(match[1]) if match else -1
@@ -74,11 +74,11 @@ def step_of(checkpoint: Path) -> int:
 
 def list_checkpoints(run: Path) -> list[Path]:
     """Return the run's checkpoint folders, whole or not, newest step first."""
-    found = [path for path in run.glob("checkpoint-*") if path.is_dir() and step_of(path) >= 0]
-    return sorted(found, key=step_of, reverse=True)
+    found = [path for path in run.glob("checkpoint-*") if path.is_dir() and checkpoint_step(path) >= 0]
+    return sorted(found, key=checkpoint_step, reverse=True)
 
 
-def choose_checkpoint(run: Path, run_id: str, wanted: Path | None = None) -> Path | None:
+def select_checkpoint(run: Path, run_id: str, wanted: Path | None = None) -> Path | None:
     """Return the checkpoint to continue from: ``wanted``, or the newest that matches its manifest.
 
     Returns ``None`` if the run has no checkpoint at all. Each one passed over is named with its fault.
@@ -88,14 +88,14 @@ def choose_checkpoint(run: Path, run_id: str, wanted: Path | None = None) -> Pat
     """
     present = list_checkpoints(run)
     if wanted is not None:
-        fault = find_fault(wanted, run_id) if step_of(wanted) >= 0 else "its name is not checkpoint-STEP"
+        fault = verify_checkpoint(wanted, run_id) if checkpoint_step(wanted) >= 0 else "its name is not checkpoint-STEP"
         if fault:
             names = ", ".join(path.name for path in present) or "none"
             raise KitError(f"The checkpoint {wanted} cannot be used: {fault}. In {run} there are: {names}.")
         return wanted
     faults = []
     for path in present:
-        fault = find_fault(path, run_id)
+        fault = verify_checkpoint(path, run_id)
         if fault is None:
             return path
         logger.warning("Passing over %s: %s.", path.name, fault)
@@ -118,10 +118,10 @@ def rotate(run: Path, run_id: str, limit: int, protected: set[int]) -> None:
         protected: Steps whose checkpoints stay in any case.
     """
     present = list_checkpoints(run)
-    surplus = [path for path in present[limit:] if step_of(path) not in protected]
+    surplus = [path for path in present[limit:] if checkpoint_step(path) not in protected]
     if not surplus:
         return
-    if fault := find_fault(present[0], run_id):
+    if fault := verify_checkpoint(present[0], run_id):
         logger.warning("!!! %s does not read back as written (%s): older checkpoints are kept.", present[0].name, fault)
         return
     for path in surplus:

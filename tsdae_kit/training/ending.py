@@ -8,21 +8,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tsdae_kit.config.settings import SCRATCH, RunSettings
 from tsdae_kit.console import show_duration, table
-from tsdae_kit.errors import NoGain, only_warned
-from tsdae_kit.folders import write_json
-from tsdae_kit.pages.run import OUTCOME, PAGE, read_json, write_run_page
-from tsdae_kit.settings import SCRATCH, RunSettings
-from tsdae_kit.training.runs import FINAL, METRICS, RECORD, finish_run, read_record
+from tsdae_kit.errors import NoGain, warn_on_error
+from tsdae_kit.filesystem import write_json
+from tsdae_kit.reporting.run_page import OUTCOME, PAGE, read_json, write_run_page
+from tsdae_kit.training.resuming import FINAL, METRICS, RECORD, finish_run, read_record
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-    from tsdae_kit.evaluation.goals import Goal
-    from tsdae_kit.training.averaging import BaseShare
+    from tsdae_kit.evaluation.validation_sets import Goal
+    from tsdae_kit.models.weight_averaging import BaseWeightAverage
+    from tsdae_kit.training.model_selection import Selection
     from tsdae_kit.training.progress import Progress
-    from tsdae_kit.training.selection import Selection
-    from tsdae_kit.training.stage import TrainingData, TrainingStage
+    from tsdae_kit.training.task import TrainingData, TrainingTask
 
 logger = logging.getLogger("tsdae_kit")
 WHOLE = "The model is whole."
@@ -33,7 +33,7 @@ def write_best(
     record: dict[str, Any],
     encoder: SentenceTransformer,
     steps: tuple[int, int],
-    choice: tuple[Selection | None, BaseShare | None],
+    choice: tuple[Selection | None, BaseWeightAverage | None],
     load: Callable[[Path | None], SentenceTransformer],
 ) -> int:
     """Write the final model, of the best step if there are scores; return its step.
@@ -46,8 +46,8 @@ def write_best(
         choice: The scores, and what the base model contributes to the weights.
         load: Gives the encoder of a checkpoint; of ``None``, the base model.
     """
-    from tsdae_kit.training.card import complete_card
-    from tsdae_kit.training.selection import choose_model
+    from tsdae_kit.reporting.model_card import complete_card
+    from tsdae_kit.training.model_selection import choose_model
 
     best, (selection, share) = steps[0], choice
     if selection:
@@ -62,18 +62,20 @@ def write_best(
 
 
 def _write_final(final: Path, encoder: SentenceTransformer, card: Callable[[Path], None]) -> None:
-    from tsdae_kit.training.adapters import merge_adapters
-    from tsdae_kit.training.models import write_model
+    from tsdae_kit.models.adapters import merge_adapters
+    from tsdae_kit.models.saving import write_model
 
     def complete(folder: Path) -> None:
-        with only_warned("The model's card does not say how it was adapted", WHOLE):  # the base model's may be anything
+        with warn_on_error(
+            "The model's card does not say how it was adapted", WHOLE
+        ):  # the base model's may be anything
             card(folder)
 
     merge_adapters(encoder)
     write_model(encoder, final, complete)
 
 
-@only_warned("The scores could not be shown", WHOLE)
+@warn_on_error("The scores could not be shown", WHOLE)
 def show_scores(goals: Sequence[Goal], selection: Selection, best: int) -> None:
     """Say how the base model and the best step scored."""
     base = f"{selection.scores[0]:.2f}" if 0 in selection.scores else "unknown"
@@ -102,7 +104,7 @@ def judge(settings: RunSettings, best: int) -> None:
     logger.info("%s", verdict)
 
 
-@only_warned("The closing table could not be shown", WHOLE)
+@warn_on_error("The closing table could not be shown", WHOLE)
 def conclude(final: Path, steps: int, progress: Progress, seconds: float) -> None:
     """Show the closing table, and where everything lies."""
     rows = [
@@ -118,7 +120,7 @@ def conclude(final: Path, steps: int, progress: Progress, seconds: float) -> Non
     logger.info("The run: %s, %s, train.log and the checkpoints in %s.", RECORD, METRICS, final.parent)
 
 
-def report_run(stage: TrainingStage[Any, Any], settings: RunSettings, data: TrainingData) -> None:
+def report_run(stage: TrainingTask[Any, Any], settings: RunSettings, data: TrainingData) -> None:
     """Measure what a finished run has to show, unless that was done for this final model, and write its page.
 
     Args:
@@ -127,7 +129,7 @@ def report_run(stage: TrainingStage[Any, Any], settings: RunSettings, data: Trai
         data: What was trained on.
     """
     run = settings.output
-    with only_warned("The report could not be written", WHOLE):
+    with warn_on_error("The report could not be written", WHOLE):
         record = read_record(run) or {}
         of = [record.get(name) for name in ("finished", "finished_step", "best_step")]
         measured = read_json(run / OUTCOME).get("of") == of
@@ -139,15 +141,16 @@ def report_run(stage: TrainingStage[Any, Any], settings: RunSettings, data: Trai
 
 
 def _measure(
-    stage: TrainingStage[Any, Any], settings: RunSettings, data: TrainingData, record: dict[str, Any]
+    stage: TrainingTask[Any, Any], settings: RunSettings, data: TrainingData, record: dict[str, Any]
 ) -> dict[str, Any]:
-    from tsdae_kit.training.models import choose_device, load_encoder
-    from tsdae_kit.training.outcome import measure_outcome, part
+    from tsdae_kit.models.devices import choose_device
+    from tsdae_kit.models.loading import load_encoder
+    from tsdae_kit.training.measurements import measure_outcome, part
 
     goals: list[Goal] = []
     with part("A score"):
         known = record.get("goals", {})
-        goals = [goal for goal in stage.read_goals(settings, data) if known.get(goal.name) == goal.digest]
+        goals = [goal for goal in stage.read_validation_sets(settings, data) if known.get(goal.name) == goal.digest]
     loads: dict[str, Callable[[], SentenceTransformer]] = {}
     with part("What the models make of texts"):
         device = choose_device(settings.device)

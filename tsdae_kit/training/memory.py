@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from tsdae_kit import processes
-from tsdae_kit.denoising import cross_entropy
-from tsdae_kit.training.models import in_precision
-from tsdae_kit.training.space import count_weights
+from tsdae_kit import distributed
+from tsdae_kit.models.devices import autocast
+from tsdae_kit.models.encoders import count_parameters
+from tsdae_kit.tsdae import fused_cross_entropy
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # in malloc.h
 _CGROUPS = (  # limit, usage, and what of it is given back on demand
@@ -111,7 +111,7 @@ def measure_step(
                 tokens = max(f["input_ids"].shape[1] for f in features)
                 features = [{k: v.to(device) if isinstance(v, Tensor) else v for k, v in f.items()} for f in features]
                 peak = _Peak(iter([*loss.parameters(), *loss.buffers()]))
-                with peak, in_precision(device, precision):
+                with peak, autocast(device, precision):
                     value = loss(features, None)
                     value.backward()
                 del value, features
@@ -121,18 +121,18 @@ def measure_step(
         encoder.max_seq_length = before
         loss.train(mode)
     sentence = max(1, (peaks[1] - peaks[0]) // 2)
-    moments = 2 * 4 * count_weights(loss, encoder, learning=True)
-    pieces = cross_entropy.PIECE * (4 if precision == "fp32" else 6)  # the logits, and in half precision their copy
+    moments = 2 * 4 * count_parameters(loss, encoder, trainable=True)
+    pieces = fused_cross_entropy.PIECE * (4 if precision == "fp32" else 6)  # and, in half precision, their copy
     return StepMemory(max(0, peaks[0] - 2 * sentence) + moments + pieces, sentence, tokens)
 
 
 @contextmanager
 def _small_pieces() -> Iterator[None]:
-    size, cross_entropy.PIECE = cross_entropy.PIECE, 1  # a token each
+    size, fused_cross_entropy.PIECE = fused_cross_entropy.PIECE, 1  # a token each
     try:
         yield
     finally:
-        cross_entropy.PIECE = size
+        fused_cross_entropy.PIECE = size
 
 
 def free_memory(device: torch.device) -> int:
@@ -145,7 +145,7 @@ def free_memory(device: torch.device) -> int:
         with suppress(OSError, ValueError):  # no such file; "max"
             cached = dict(line.split() for line in Path(detail).read_text().splitlines()).get("inactive_file", 0)
             free = min(free, int(Path(limit).read_text()) - int(Path(usage).read_text()) + int(cached))
-    return free // processes.local_count()
+    return free // distributed.local_world_size()
 
 
 def keep_freed_memory() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from tsdae_kit import processes
+from tsdae_kit import distributed
 
 
 def ignore_signals(worker: int) -> None:
@@ -24,7 +24,7 @@ def ignore_signals(worker: int) -> None:
 
     Torch's own handler would end the worker, and the trainer with it, in the middle of a step.
     """
-    for number in processes.SIGNALS:
+    for number in distributed.SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -44,7 +44,7 @@ class StopOnSignal(TrainerCallback):
 
     def listening(self) -> AbstractContextManager[None]:
         """Take the signals over in a block."""
-        return processes.handled_signals(self._note)
+        return distributed.handled_signals(self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received:
@@ -57,14 +57,14 @@ class StopOnSignal(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Save now and stop; an evaluation that is due breaks off, and is done when the run is resumed."""
-        self.received = processes.first_of(self.received)  # all stop at the same step
+        self.received = distributed.first_over_ranks(self.received)  # all stop at the same step
         if self.received:
             control.should_save = True
             control.should_training_stop = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Stop without another step if the signal came during the save."""
-        self.received = processes.first_of(self.received)
+        self.received = distributed.first_over_ranks(self.received)
         if self.received:
             control.should_training_stop = True
 
@@ -72,6 +72,6 @@ class StopOnSignal(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Break an evaluation off."""
-        self.received = processes.first_of(self.received)
+        self.received = distributed.first_over_ranks(self.received)
         if self.received:
             raise EvaluationStopped

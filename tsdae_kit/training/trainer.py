@@ -31,19 +31,19 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from tsdae_kit import processes
+from tsdae_kit import distributed
 from tsdae_kit.console import show_bytes
 from tsdae_kit.errors import KitError, first_line
-from tsdae_kit.folders import new_folder
+from tsdae_kit.filesystem import atomic_folder
+from tsdae_kit.models.compatibility import write_compatible_config
 from tsdae_kit.training import checkpoints
-from tsdae_kit.training.batches import ShareOfBatches
-from tsdae_kit.training.layout import write_for_all_versions
-from tsdae_kit.training.loss_parts import LossParts
-from tsdae_kit.training.selection import Selection
+from tsdae_kit.training.batch_samplers import ShardedBatchSampler
+from tsdae_kit.training.loss_components import LossComponents
+from tsdae_kit.training.model_selection import Selection
 from tsdae_kit.training.signals import EvaluationStopped, ignore_signals
 
 logger = logging.getLogger("tsdae_kit")
-OWN_WEIGHTS = "loss.safetensors"
+LOSS_WEIGHTS = "loss.safetensors"
 
 
 class ResumableTrainer(SentenceTransformerTrainer):
@@ -84,7 +84,7 @@ class ResumableTrainer(SentenceTransformerTrainer):
         self.on_save_error = on_save_error
         self._staging: Path | None = None
         self._order: Any = None  # the training data's batch sampler
-        self._parts = LossParts()
+        self._parts = LossComponents()
         self.add_callback(_EpochCallback(self))
 
     # The loss is the module that is trained.
@@ -130,7 +130,7 @@ class ResumableTrainer(SentenceTransformerTrainer):
     def _build_dataloader(self, dataset: Any, batch_size: int, dataset_kind: str) -> Any:
         loader = super()._build_dataloader(dataset, batch_size, dataset_kind)
         loader.worker_init_fn = ignore_signals
-        if dataset_kind == "train" and processes.count() > 1:  # its batches are shares already
+        if dataset_kind == "train" and distributed.world_size() > 1:  # its batches are shares already
             loader = prepare_data_loader(
                 loader, self.accelerator.device, num_processes=1, process_index=0, put_on_device=True
             )
@@ -141,9 +141,9 @@ class ResumableTrainer(SentenceTransformerTrainer):
         """Return the library's choice of batch sampler; for the training data, this process's share of it."""
         if dataset is not self.train_dataset:
             return super().get_batch_sampler(dataset, batch_size, *args, **kwargs)
-        number, count = processes.number(), processes.count()
+        number, count = distributed.rank(), distributed.world_size()
         sampler = super().get_batch_sampler(dataset, batch_size * count, *args, **kwargs)
-        self._order = ShareOfBatches(sampler, number, count) if count > 1 else sampler
+        self._order = ShardedBatchSampler(sampler, number, count) if count > 1 else sampler
         return self._order
 
     def set_epoch(self, epoch: int) -> None:
@@ -171,7 +171,7 @@ class ResumableTrainer(SentenceTransformerTrainer):
         """
         output = super().evaluation_loop(*args, **kwargs)
         if (selection := self.selection) is not None:
-            scores = processes.from_first(lambda: selection.measure(self.model))
+            scores = distributed.on_rank_0(lambda: selection.measure(self.model))
             output = output._replace(metrics={**(output.metrics or {}), **scores})
         return output
 
@@ -203,13 +203,13 @@ class ResumableTrainer(SentenceTransformerTrainer):
     def _save_whole(self, model: nn.Module, trial: Any, staging: ExitStack) -> None:
         """Write a checkpoint in three parts, after each of which all processes know whether it went well."""
         run, step = Path(str(self.args.output_dir)), self.state.global_step
-        first = processes.number() == 0
+        first = distributed.rank() == 0
         target = run / f"checkpoint-{step}"
         with _shared_fault():
             if not run.is_dir():
                 raise FileNotFoundError(f"the folder {run} is gone; was it moved or deleted?")
-            folder = staging.enter_context(new_folder(target)) if first else None
-        folder = processes.from_first(lambda: folder)
+            folder = staging.enter_context(atomic_folder(target)) if first else None
+        folder = distributed.on_rank_0(lambda: folder)
         with _shared_fault():
             self._staging = cast("Path", folder) / "framework"
             try:
@@ -232,20 +232,20 @@ class ResumableTrainer(SentenceTransformerTrainer):
             entry.rename(folder / entry.name)
         written.rmdir()
         written.parent.rmdir()
-        save_file(own_state(self.loss, self.model), folder / OWN_WEIGHTS)
+        save_file(loss_state_dict(self.loss, self.model), folder / LOSS_WEIGHTS)
         checkpoints.seal(folder, self.run_id)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         # No model card for each checkpoint, and no pickle of the arguments, which nothing reads.
-        if processes.number():  # transformers 5 calls this in every process
+        if distributed.rank():  # transformers 5 calls this in every process
             return
         folder = Path(str(output_dir or self.args.output_dir))
         self.model.save_pretrained(str(folder), create_model_card=False)
-        write_for_all_versions(self.model, folder)
+        write_compatible_config(self.model, folder)
 
     def _load_from_checkpoint(self, checkpoint_path: str) -> None:  # type: ignore[override]  # as the parent's
         super()._load_from_checkpoint(checkpoint_path)
-        load_own_state(self.loss, self.model, Path(checkpoint_path) / OWN_WEIGHTS)
+        load_loss_state_dict(self.loss, self.model, Path(checkpoint_path) / LOSS_WEIGHTS)
 
 
 class _SaveFailed(Exception):  # noqa: N818
@@ -260,11 +260,11 @@ def _shared_fault() -> Iterator[None]:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:  # what torch and safetensors raise on a full disk
         fault, cause = first_line(error), error
-    if fault := processes.first_of(fault):
+    if fault := distributed.first_over_ranks(fault):
         raise _SaveFailed(fault) from cause
 
 
-def own_state(loss: nn.Module | dict[str, nn.Module], model: nn.Module) -> dict[str, Tensor]:
+def loss_state_dict(loss: nn.Module | dict[str, nn.Module], model: nn.Module) -> dict[str, Tensor]:
     """Return the tensors of a loss, or of several by name, that are not the model's, each once, on the CPU."""
     loss = _as_module(loss)
     models_own = {id(tensor) for tensor in [*model.parameters(), *model.buffers()]}
@@ -274,13 +274,13 @@ def own_state(loss: nn.Module | dict[str, nn.Module], model: nn.Module) -> dict[
     return {name: tensor.detach().cpu().contiguous() for name, tensor in own}
 
 
-def load_own_state(loss: nn.Module | dict[str, nn.Module], model: nn.Module, path: Path) -> None:
+def load_loss_state_dict(loss: nn.Module | dict[str, nn.Module], model: nn.Module, path: Path) -> None:
     """Copy a checkpoint's tensors into the loss, in place.
 
     Raises:
         KitError: If the file does not hold exactly the tensors that this loss has.
     """
-    saved, wanted = load_file(path), own_state(loss, model)
+    saved, wanted = load_file(path), loss_state_dict(loss, model)
     shapes = ({name: tensor.shape for name, tensor in tensors.items()} for tensors in (saved, wanted))
     if differing := sorted({name for name, _ in set.symmetric_difference(*(set(s.items()) for s in shapes))}):
         names = ", ".join(differing[:5])

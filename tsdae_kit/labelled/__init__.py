@@ -1,0 +1,1 @@
+"""Labelled pairs: files of any layout in, columns with known roles out."""

@@ -1,0 +1,50 @@
+"""Looks into a run: a sentence, its noisy form, what the decoder rebuilds of it, and its neighbours in the corpus.
+
+``python -m tsdae_kit inspect RUN --text "..."``. Sentences are rebuilt by encoder and decoder of the best step's
+checkpoint (the final model has no decoder any more); neighbours are the final model's, once there is one.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from tsdae_kit.config.command_line import make_settings
+from tsdae_kit.config.settings import InspectSettings, TrainSettings
+from tsdae_kit.console import quiet_frameworks
+from tsdae_kit.corpus.dataset import load_prepared, spread
+from tsdae_kit.errors import KitError
+from tsdae_kit.models.devices import choose_device
+from tsdae_kit.models.loading import load_encoder
+from tsdae_kit.models.nearest_neighbours import find_nearest_neighbours
+from tsdae_kit.models.prompts import text_prompt
+from tsdae_kit.training.checkpoints import checkpoint_step
+from tsdae_kit.training.measurements import REBUILT, find_decoder, load_trained
+from tsdae_kit.training.resuming import FINAL, read_record, recorded_settings
+from tsdae_kit.tsdae.reconstruction import rebuild
+
+logger = logging.getLogger("tsdae_kit")
+
+
+def inspect(settings: InspectSettings) -> list[tuple[str, str, str, list[tuple[float, str]]]]:
+    """Return each sentence, its noisy form, what is rebuilt of it, and its nearest training sentences."""
+    record = read_record(settings.run)
+    if record is None or "data" not in record["settings"]:
+        raise KitError(f"{settings.run} holds no run of stage one, whose decoder rebuilds. Name the folder of one.")
+    by_hand = {"output": settings.run, "trust_remote_code": settings.trust_remote_code}
+    trained = make_settings(TrainSettings, {**recorded_settings(record, TrainSettings), **by_hand})
+    corpus = load_prepared(settings.data or trained.data, settings.noise)
+    checkpoint = find_decoder(settings.run, record)
+    device = choose_device(settings.device)
+    with quiet_frameworks():
+        loss = load_trained(trained, checkpoint, device)
+    logger.info("%s, step %d.", settings.run, checkpoint_step(checkpoint))
+    shown = corpus.held_out if corpus.held_out_size else corpus.train
+    texts = list(settings.text) or shown[spread(len(shown), REBUILT)]["clean"]
+    noisy = [corpus.noise(text) for text in texts]
+    searched = corpus.train[spread(corpus.size, settings.searched)]["clean"]
+    rebuilt = rebuild(loss, noisy, texts, text_prompt(loss.encoder))
+    final = settings.run / FINAL
+    with quiet_frameworks():
+        encoder = load_encoder(str(final), device, trained.trust_remote_code) if final.is_dir() else loss.encoder
+    neighbours = find_nearest_neighbours(encoder, texts, searched, settings.nearest)
+    return list(zip(texts, noisy, rebuilt, neighbours, strict=True))
