@@ -22,7 +22,8 @@ from tsdae_kit.console import show_messages
 from tsdae_kit.distributed import on_rank_0
 from tsdae_kit.errors import KitError, warn_on_error
 from tsdae_kit.filesystem import check_writable, path_digests
-from tsdae_kit.reporting.run_page import read_json, write_run_page
+from tsdae_kit.reporting.run_page import write_run_page
+from tsdae_kit.run_folder import RunFolder, is_run, read_json
 
 logger = logging.getLogger("tsdae_kit")
 STAGES: dict[str, tuple[Any, str]] = {
@@ -31,7 +32,6 @@ STAGES: dict[str, tuple[Any, str]] = {
     "finetune": (FineTuneSettings, "fine_tune"),
     "evaluate": (EvaluateSettings, "score_models"),
 }
-_FINAL, _RECORD = "final", "run.json"
 
 
 def run_plan(path: Path, dry_run: bool = False) -> list[str]:
@@ -102,23 +102,25 @@ def _link(plan: dict[str, dict[str, Any]]) -> list[str]:
             given["data"] = _output("prepare", plan)
             given.setdefault("noise", plan["prepare"].get("noise"))  # a function: the data alone cannot name it
         if name == "finetune" and "train" in plan:
-            given.setdefault("model", str(_output("train", plan) / _FINAL))
+            given.setdefault("model", str(RunFolder(_output("train", plan)).final))
         if name == "evaluate" and models:
             given.setdefault("models", list(dict.fromkeys(models)))
         if name in ("train", "finetune"):
             given["resume"] = True
-            models += [str(given.get("model", kind.model)), str(_output(name, plan) / _FINAL)]
+            models += [str(given.get("model", kind.model)), str(RunFolder(_output(name, plan)).final)]
             models = [model for model in models if model != SCRATCH]
         try:
             settings = make_settings(kind, given)
-            begun = name != "evaluate" and bool(read_json(settings.output / _RECORD))
+            begun = name != "evaluate" and is_run(settings.output)
             missing = find_missing(settings, written, models_too=not begun)
             if missing and not (name == "evaluate" and _is_scored(settings)):
                 problems += [f"{name}: {fault}" for fault in missing]
-            check_writable(settings.output / _RECORD if name in ("train", "finetune") else settings.output)
+            run_folder = RunFolder(settings.output)
+            check_writable(run_folder.record_file if name in ("train", "finetune") else settings.output)
         except KitError as error:
             problems.append(f"{name}: {str(error).rstrip('.')}")
-        written.append(_output(name, plan) / _FINAL if name in ("train", "finetune") else _output(name, plan))
+        output = _output(name, plan)
+        written.append(RunFolder(output).final if name in ("train", "finetune") else output)
     return problems
 
 
@@ -134,11 +136,12 @@ def _state(name: str, given: Mapping[str, Any]) -> str:
         return "there, its input is compared" if (settings.output / "manifest.json").exists() else "to do"
     if name == "evaluate":
         return "finished" if _is_scored(settings) else "to do"
-    record = read_json(settings.output / _RECORD)
+    run_folder = RunFolder(settings.output)
+    record = read_json(run_folder.record_file)
     if not record:
         return "to do"
     _check_up_to_date(settings.output, record, settings.model)
-    if "finished_step" in record and (settings.output / _FINAL).is_dir():
+    if "finished_step" in record and run_folder.final.is_dir():
         return f"there, with {record['finished_step']} steps"
     return "to be resumed"
 
