@@ -399,7 +399,7 @@ def test_a_plain_language_model_is_not_held_where_it_is(tiny_model: Path, tiny_d
         assert settings["base_weight"] == (BASE_WEIGHT if anchor else 0)
 
 
-@pytest.mark.parametrize("drift_penalty", [None, 0.0])
+@pytest.mark.parametrize("anchor", [None, 0.0])
 def test_the_final_weights_are_averaged_with_those_of_the_base_model_the_run_keeps(
     anchor: float | None, tiny_model: Path, tiny_data: Path
 ) -> None:
@@ -429,12 +429,12 @@ def test_a_run_that_overwrites_another_is_held_at_its_own_base_model(tiny_model:
 def test_what_needs_a_base_model_is_refused_from_scratch(tiny_data: Path) -> None:
     with pytest.raises(KitError, match="--drift-penalty needs a base model"):
         adapt(model="scratch", data=tiny_data, drift_penalty=1.0, device="cpu")
-    with pytest.raises(KitError, match="--base-share needs a base model"):
+    with pytest.raises(KitError, match="--base-weight needs a base model"):
         adapt(model="scratch", data=tiny_data, base_weight=0.1, device="cpu")
 
 
 def test_a_share_that_cannot_be_had_is_refused(tiny_model: Path, tiny_data: Path) -> None:
-    for share, fault in ((1.0, "--base-share 1.0 is outside"), (-0.1, "--base-share -0.1 is outside")):
+    for share, fault in ((1.0, "--base-weight 1.0 is outside"), (-0.1, "--base-weight -0.1 is outside")):
         with pytest.raises(KitError, match=fault):
             adapt(model=str(tiny_model), data=tiny_data, base_weight=share, device="cpu")
     with pytest.raises(KitError, match="--lora-rank freezes them"):

@@ -175,4 +175,4 @@ def assert_averaged(run: Path, step: int, share: float) -> None:
     assert any(not torch.equal(trained[name], base[name]) for name in base)
     for name, weights in final.items():
         torch.testing.assert_close(weights, (1 - share) * trained[name] + share * base[name])
-    assert f"base model's share of the final weights: {share}" in (run / "final" / "README.md").read_text()
+    assert f"weight of the base model in the final weights: {share}" in (run / "final" / "README.md").read_text()
