@@ -13,11 +13,13 @@ import pytest
 import tsdae_kit
 
 ROOT = Path(tsdae_kit.__file__).parent
-LEAVES = {"errors", "filesystem", "distributed", "console", "config"}
+LEAVES = {"errors", "extras", "filesystem", "distributed", "console", "config"}
 MAY_IMPORT = {
     "errors": set(),
     "filesystem": {"errors"},
-    "distributed": {"errors"},
+    "distributed": {"errors", "process_group"},
+    "process_group": set(),
+    "extras": {"errors"},
     "console": {"errors", "distributed"},
     "run_folder": LEAVES,
     "config": LEAVES | {"models", "run_folder", "evaluation", "reporting"},

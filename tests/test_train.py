@@ -214,8 +214,8 @@ def test_two_processes_can_not_run_in_one_folder_and_the_lock_dies_with_its_owne
 ) -> None:
     """The owner's forked children (a DataLoader's workers) outlive it here, and must not keep the lock."""
     code = (
-        "import os, sys, time\nfrom pathlib import Path\nfrom tsdae_kit.filesystem import locked\n"
-        "with locked(Path('run'), wait=False) as got:\n"
+        "import os, sys, time\nfrom pathlib import Path\nfrom tsdae_kit.filesystem import folder_lock\n"
+        "with folder_lock(Path('run'), wait=False) as got:\n"
         "    child = os.fork()\n"
         "    if child: print(got, child, flush=True)\n"
         "    time.sleep(60)"

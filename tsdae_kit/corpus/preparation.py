@@ -33,7 +33,7 @@ from tsdae_kit.corpus.reading import TEXT, TITLE, Format, read_chunks
 from tsdae_kit.corpus.sentences import Paragraphs, learn_sentences
 from tsdae_kit.corpus.words import common_words, read_words
 from tsdae_kit.errors import KitError, first_line, warn_on_error
-from tsdae_kit.filesystem import atomic_file, atomic_folder, check_only_known_files, locked
+from tsdae_kit.filesystem import atomic_file, atomic_folder, check_only_known_files, folder_lock
 from tsdae_kit.reporting.prepared_page import make_prepared_page
 
 logger = logging.getLogger("tsdae_kit")
@@ -61,7 +61,7 @@ def prepare(settings: PrepareSettings) -> Path:
         paths = find_files([stack.enter_context(as_file(name)) for name in settings.files])
         output = settings.output
         # Before the corpus is read: a second process waits, then finds the work done; a read-only place shows at once.
-        stack.enter_context(locked(output, wait=True))
+        stack.enter_context(folder_lock(output, wait=True))
         fingerprint = _fingerprint(settings, noise, content_digest(paths))
         manifest = read_manifest(output)
         if manifest is not None and manifest["fingerprint"] == fingerprint:
