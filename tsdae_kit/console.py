@@ -1,8 +1,8 @@
 """Messages, tables and progress bars on the screen, without the frameworks' output.
 
 Everything goes through the logger ``tsdae_kit``, so that the same lines reach the screen and a run's ``train.log``; a
-program that configures logging itself gets them its own way. Colours and progress bars are for a terminal (the bar, with
-ipywidgets, also for a notebook); pipes and files get the lines alone.
+program that configures logging itself gets them its own way. Colours and progress bars are for a terminal (with
+ipywidgets, the bar is for a notebook too); pipes and files get the lines alone.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _paint(text: str, colour: str) -> str:
 
 
 def progress_bar(total: int, done: int) -> Any:
-    """Return a progress bar of steps, to be updated and closed; it is shown only where our messages reach a terminal."""
+    """Return a progress bar of steps, to be updated and closed; shown only where our messages reach a terminal."""
     from tqdm import auto
 
     ours = logger.isEnabledFor(logging.INFO) and any(isinstance(handler, _Screen) for handler in logger.handlers)
@@ -89,8 +89,8 @@ def progress_bar(total: int, done: int) -> Any:
 def show_messages() -> Iterator[None]:
     """Show our messages on standard output, unless the program has set up logging or a level of its own.
 
-    Of several processes, rank 0 shows messages, the others errors alone. Blocks may be nested and in several threads: the
-    first one sets up, the last one restores.
+    Of several processes, rank 0 shows messages, the others errors alone. Blocks may be nested and in several threads:
+    the first one sets up, the last one restores.
     """
     _shown.enter()
     try:

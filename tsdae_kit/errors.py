@@ -20,7 +20,7 @@ class KitError(Exception):
 
 
 class RunStopped(BaseException):  # no error: the run waits to be resumed, whatever a library catches
-    """A signal ended the run and its state is saved: one line, exit code 75 (EX_TEMPFAIL), for a scheduler to requeue."""
+    """A signal ended the run and its state is saved: one line, exit code 75 (EX_TEMPFAIL): a scheduler requeues."""
 
 
 class NoGain(Exception):  # noqa: N818  # the run is well, its result is not

@@ -1,4 +1,4 @@
-"""Atomic folders and files (written under a temporary name, synced, renamed), locks, digests, checks of output paths."""
+"""Atomic folders and files (written under a temporary name, synced, renamed), locks, digests, output checks."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def fsync_path(path: Path) -> None:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that is renamed to ``path`` when the block succeeds: the file is complete at every moment."""
+    """Yield a temporary path that is renamed to ``path`` when the block succeeds: it is always complete."""
     temporary = path.with_name(f".{path.name}.partial")
     try:
         yield temporary
