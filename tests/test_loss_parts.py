@@ -24,7 +24,7 @@ from tests.tiny import SHORT, make_sentences
 from tsdae_kit import ResumableTrainer, TSDAELoss, adapt
 from tsdae_kit.reporting.run_page import draw_run, read_run
 from tsdae_kit.training.loss_components import LossComponents
-from tsdae_kit.training.progress import _show_parts
+from tsdae_kit.training.progress import _show_components
 from tsdae_kit.tsdae.regularization import Regularization
 
 Load = Callable[[], SentenceTransformer]
@@ -150,6 +150,6 @@ def test_the_librarys_losses_with_parts_of_their_own_are_logged_as_the_library_d
 def test_they_stand_in_the_line_where_there_is_room() -> None:
     logs = {"loss": 3.5, "loss_reconstruction": 3.25, "loss_anchor": 0.25}
     shown = " (reconstruction 3.25, anchor 0.25)"
-    assert _show_parts(logs, len(shown)) == shown
-    assert _show_parts(logs, len(shown) - 1) == ""
-    assert _show_parts({"loss": 3.5, "loss_reconstruction": 3.5}, 100) == ""
+    assert _show_components(logs, len(shown)) == shown
+    assert _show_components(logs, len(shown) - 1) == ""
+    assert _show_components({"loss": 3.5, "loss_reconstruction": 3.5}, 100) == ""

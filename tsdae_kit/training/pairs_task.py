@@ -29,7 +29,7 @@ from tsdae_kit.run_folder import RunFolder, run_of_model
 from tsdae_kit.training.arguments import training_arguments
 from tsdae_kit.training.batch_samplers import labelled_batch_sampler
 from tsdae_kit.training.hard_negatives import mine_negatives
-from tsdae_kit.training.pair_losses import NEEDS_DISTINCT, check_learnable, choose_objective, make_objective
+from tsdae_kit.training.pair_losses import IN_BATCH_NEGATIVES, check_learnable, choose_objective, make_objective
 from tsdae_kit.training.task import (
     NEIGHBOUR_TEXTS,
     SEARCHED_SENTENCES,
@@ -83,7 +83,9 @@ class PairsTask(TrainingTask[FineTuneSettings, LabelledPairs]):
             {"lr_scheduler_type": "linear", "warmup_steps": WARMUP_SHARE, "batch_sampler": labelled_batch_sampler},
         )  # fmt: skip
         prompts = {
-            name: column_prompts(encoder, _text_columns(settings, file), _objective(settings, file) == NEEDS_DISTINCT)
+            name: column_prompts(
+                encoder, _text_columns(settings, file), _objective(settings, file) == IN_BATCH_NEGATIVES
+            )
             for name, file in _by_name(data).items()
         }
         prompts = set_prompts(arguments, prompts)
@@ -127,12 +129,12 @@ def _objective(settings: FineTuneSettings, file: LabelledFile) -> Objective:
 
 def _usable(settings: FineTuneSettings, file: LabelledFile) -> LabelledFile:
     """Return the file; for in-batch negatives its positive pairs alone."""
-    return positives(file) if _objective(settings, file) == NEEDS_DISTINCT else file
+    return positives(file) if _objective(settings, file) == IN_BATCH_NEGATIVES else file
 
 
 def _lacks_negatives(settings: FineTuneSettings, file: LabelledFile) -> bool:
     """Return whether ``--mine-negatives`` adds a column to this file."""
-    return file.rows.num_columns == 2 and _objective(settings, file) == NEEDS_DISTINCT
+    return file.rows.num_columns == 2 and _objective(settings, file) == IN_BATCH_NEGATIVES
 
 
 def _text_columns(settings: FineTuneSettings, file: LabelledFile) -> list[str]:

@@ -30,7 +30,7 @@ from tsdae_kit.training.arguments import training_arguments
 from tsdae_kit.training.batch_samplers import find_longest
 from tsdae_kit.training.decoder_warmup import DecoderWarmup
 from tsdae_kit.training.memory import StepMemory, free_memory, measure_step
-from tsdae_kit.training.pair_losses import NEEDS_DISTINCT, make_objective
+from tsdae_kit.training.pair_losses import IN_BATCH_NEGATIVES, make_objective
 from tsdae_kit.training.task import (
     NEIGHBOUR_TEXTS,
     REBUILT_SENTENCES,
@@ -114,7 +114,7 @@ class TSDAETask(TrainingTask[TrainSettings, PreparedCorpus]):
         base = self.load_base(settings, data, encoder.device) if drift else None  # the encoder may be a checkpoint's
         loss = TSDAELoss(
             encoder, decoder=settings.decoder,
-            pair_loss=make_objective(NEEDS_DISTINCT, encoder, 0, 0) if data.pairs else None,
+            pair_loss=make_objective(IN_BATCH_NEGATIVES, encoder, 0, 0) if data.pairs else None,
             regularization=Regularization(contrastive, drift, base) if contrastive or drift else None,
         )  # fmt: skip
         rows = data.train[:_PROBE_ROWS]
