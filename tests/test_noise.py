@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader
 
 from tests.tiny import make_sentences
 from tsdae_kit import KitError, Noise, NoiseTransform
-from tsdae_kit.config.settings import WordUnit
 from tsdae_kit.corpus import words
 from tsdae_kit.corpus.cleaning import clean_text
+from tsdae_kit.corpus.defaults import WordUnit
 from tsdae_kit.corpus.words import SPLITTERS, split_words
 
 LANGUAGES = {

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tsdae_kit.config.settings import Objective
-    from tsdae_kit.labelled.loading import LabelledFile, LabelledPairs
+    from tsdae_kit.labelled.pairs import LabelledFile, LabelledPairs
     from tsdae_kit.models.prompts import Prompts
     from tsdae_kit.training.measurements import Examples
 
@@ -62,7 +62,7 @@ class PairsTask(TrainingTask[FineTuneSettings, "LabelledPairs"]):
         """Return the files' rows, those that the objective can use."""
         from tsdae_kit.corpus.chunk_processor import read_sentences
         from tsdae_kit.corpus.files import content_digest, is_evaluation_data
-        from tsdae_kit.corpus.reading import Format
+        from tsdae_kit.corpus.formats import Format
         from tsdae_kit.labelled.loading import load_labelled
         from tsdae_kit.training.pair_losses import check_learnable
 
@@ -185,14 +185,14 @@ class PairsTask(TrainingTask[FineTuneSettings, "LabelledPairs"]):
 
     def examples(self, settings: FineTuneSettings, data: LabelledPairs) -> Examples:
         """Return texts of the first column, to be looked up among those of the second."""
-        from tsdae_kit.corpus.dataset import spread
+        from tsdae_kit.corpus.sampling import evenly_spaced
         from tsdae_kit.training.measurements import LOOKED_UP, SEARCHED, Examples
 
         rows = data.files[0].rows.slice(0, 10 * SEARCHED)
         anchors, others = (list(dict.fromkeys(rows.column(i).to_pylist())) for i in (0, 1))
         return Examples(
-            texts=[anchors[i] for i in spread(len(anchors), LOOKED_UP)],
-            searched=[others[i] for i in spread(len(others), SEARCHED)],
+            texts=[anchors[i] for i in evenly_spaced(len(anchors), LOOKED_UP)],
+            searched=[others[i] for i in evenly_spaced(len(others), SEARCHED)],
         )
 
     def _with_negatives(
@@ -235,7 +235,7 @@ def _wants_negatives(settings: FineTuneSettings, file: LabelledFile) -> bool:
 
 def _texts(settings: FineTuneSettings, file: LabelledFile) -> list[str]:
     """Return the columns of texts, with that of the negatives which are to be mined."""
-    from tsdae_kit.labelled.column_roles import LABEL
+    from tsdae_kit.labelled.column_names import LABEL
 
     mined = ["negative"] if settings.mine_negatives and _wants_negatives(settings, file) else []
     return [name for name in file.rows.column_names if name != LABEL] + mined
@@ -249,10 +249,10 @@ def _objective(settings: FineTuneSettings, file: LabelledFile) -> Objective:
 
 def _usable(file: LabelledFile, objective: Objective) -> LabelledFile:
     """Return the file; in-batch negatives take what belongs together of it."""
-    from tsdae_kit.labelled.loading import positives
+    from tsdae_kit.labelled.pairs import positive_pairs
     from tsdae_kit.training.pair_losses import NEEDS_DISTINCT
 
-    return positives(file) if objective == NEEDS_DISTINCT else file
+    return positive_pairs(file) if objective == NEEDS_DISTINCT else file
 
 
 def _negatives_name(name: str) -> str:

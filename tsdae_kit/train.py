@@ -70,17 +70,18 @@ class TSDAETask(TrainingTask[TrainSettings, "PreparedCorpus"]):
         corpus = load_prepared(settings.data, settings.noise)
         if settings.pairs is None:
             return corpus
-        from tsdae_kit.corpus.reading import Format
-        from tsdae_kit.labelled.loading import load_labelled, positives
+        from tsdae_kit.corpus.formats import Format
+        from tsdae_kit.labelled.loading import load_labelled
+        from tsdae_kit.labelled.pairs import positive_pairs
 
         pairs = load_labelled([settings.pairs], Format.of(settings), settings.columns)
-        return replace(corpus, pairs=replace(pairs, files=tuple(map(positives, pairs.files))))
+        return replace(corpus, pairs=replace(pairs, files=tuple(map(positive_pairs, pairs.files))))
 
     def training_texts(
         self, settings: TrainSettings, data: PreparedCorpus
     ) -> Iterator[tuple[str, Iterable[Iterable[object]]]]:
         """Yield the prepared sentences, and the labelled texts beside them."""
-        from tsdae_kit.corpus.dataset import prepared_texts
+        from tsdae_kit.corpus.prepared_folder import prepared_texts
 
         yield str(settings.data), prepared_texts(settings.data)
         for file in data.pairs.files if data.pairs else ():
@@ -94,8 +95,8 @@ class TSDAETask(TrainingTask[TrainSettings, "PreparedCorpus"]):
         else:
             encoder = super().load_encoder(settings, data, device)
         if settings.add_words:
-            from tsdae_kit.corpus.reading import Format
-            from tsdae_kit.corpus.words import read_words
+            from tsdae_kit.corpus.formats import Format
+            from tsdae_kit.corpus.word_lists import read_words
             from tsdae_kit.models.vocabulary import add_words
 
             words = read_words(settings.add_words, "--add-words", Format.of(settings))
@@ -260,7 +261,7 @@ class TSDAETask(TrainingTask[TrainSettings, "PreparedCorpus"]):
         self, settings: TrainSettings, encoder: SentenceTransformer, data: PreparedCorpus
     ) -> dict[str, Any]:
         """Return the pairs, with each epoch's noise, and the warm-up."""
-        from tsdae_kit.corpus.noise import NoiseTransform
+        from tsdae_kit.corpus.noise_transform import NoiseTransform
         from tsdae_kit.training.decoder_warmup import DecoderWarmup
 
         # Given here, the examples on the model's card are not looked for, which shows a progress bar of its own.
@@ -276,14 +277,14 @@ class TSDAETask(TrainingTask[TrainSettings, "PreparedCorpus"]):
 
     def examples(self, settings: TrainSettings, data: PreparedCorpus) -> Examples:
         """Return held-out sentences, to be rebuilt and looked up among those trained on."""
-        from tsdae_kit.corpus.dataset import spread
+        from tsdae_kit.corpus.sampling import evenly_spaced
         from tsdae_kit.training.measurements import LOOKED_UP, REBUILT, SEARCHED, Examples
 
         shown = data.held_out if data.held_out_size else data.train
-        pairs = shown[spread(len(shown), REBUILT)]
+        pairs = shown[evenly_spaced(len(shown), REBUILT)]
         return Examples(
-            texts=shown[spread(len(shown), LOOKED_UP)]["clean"],
-            searched=data.train[spread(data.size, SEARCHED)]["clean"],
+            texts=shown[evenly_spaced(len(shown), LOOKED_UP)]["clean"],
+            searched=data.train[evenly_spaced(data.size, SEARCHED)]["clean"],
             pairs=list(zip(pairs["noisy"], pairs["clean"], strict=True)),
         )
 
@@ -303,9 +304,7 @@ class TSDAETask(TrainingTask[TrainSettings, "PreparedCorpus"]):
 
 def _check_mask_token(noise: Noise, tokenizer: Any, model: str) -> None:
     """Refuse masked words for which the base model has no token: their pieces would be read as words."""
-    from tsdae_kit.corpus.noise_operations import mask
-
-    if all(change is not mask for change, _ in noise.steps) or noise.mask_token == tokenizer.mask_token:
+    if not noise.masks_words or noise.mask_token == tokenizer.mask_token:
         return
     ids = tokenizer(noise.mask_token, add_special_tokens=False)["input_ids"]
     if len(ids) == 1 and ids[0] != tokenizer.unk_token_id:
