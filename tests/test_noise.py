@@ -184,6 +184,13 @@ def test_replace_and_insert_draw_from_the_vocabulary() -> None:
     assert " " not in Noise(kinds="insert", vocabulary=("药",))(LANGUAGES["Chinese"])
 
 
+def test_the_custom_functions_among_the_kinds_are_known_without_an_import() -> None:
+    """``os.system:`` named a function for the steps, and none for the check of data from others."""
+    assert Noise(kinds="swap:0.1, no.such,mask,no.other:").functions == ["no.such", "no.other"]
+    assert Noise(kinds="mask,delete").masks_words
+    assert not Noise(kinds="swap,delete").masks_words
+
+
 def test_kinds_are_combined_in_their_order() -> None:
     assert "[MASK]" in Noise(kinds="mask:0.5,swap:0.5")(ENGLISH)
     text = " ".join("abcdefghijklmnopqrst")

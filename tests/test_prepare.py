@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from datasets import load_from_disk
 from tests.tiny import make_sentences
 from tsdae_kit import KitError, load_prepared, prepare_corpus
 from tsdae_kit.corpus.prepared_folder import read_batches, read_manifest
+from tsdae_kit.labelled.loading import load_labelled
 
 
 def write(name: str, lines: list[str], end: str = "\n") -> str:
@@ -373,6 +375,29 @@ def test_rows_are_read_without_the_library_as_it_reads_them() -> None:
     for split in ("train", "held_out"):
         rows = [row for batch in read_batches(Path("out"), split) for row in batch.to_pylist()]
         assert rows == list(load_from_disk("out")[split])
+
+
+def test_the_texts_of_a_corpus_are_those_of_its_folder_and_of_its_labelled_pairs() -> None:
+    """They are compared with evaluation data: also those held out, and of the pairs all columns."""
+    sentences = make_sentences(50)
+    corpus = load_prepared(prepare_corpus(files=[write("c.txt", sentences)], output="out"))
+    write("pairs.jsonl", [json.dumps({"anchor": "a rash", "positive": "a red skin", "label": 1})])
+    pairs = load_labelled([Path("pairs.jsonl")])
+    places = {place: [list(batch) for batch in batches] for place, batches in replace(corpus, pairs=pairs).texts()}
+    assert list(places) == ["out", "pairs.jsonl"]
+    assert sorted(text for batch in places["out"] for text in batch) == sorted(sentences)
+    assert places["pairs.jsonl"] == [["a rash"], ["a red skin"], [1]]
+    assert [place for place, _ in corpus.texts()] == ["out"]
+
+
+def test_prepare_and_its_workers_import_neither_torch_nor_datasets() -> None:
+    """They take seconds to import and gigabytes of memory, in each worker."""
+    code = (
+        "import sys, tsdae_kit.prepare, tsdae_kit.corpus.preparation\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'nltk', 'ray', 'datasketch'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=True)
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("no\nroom"), ZeroDivisionError(), KeyError("lengths")])

@@ -3,7 +3,7 @@
 A row is identified by its text, not by its position. The prepared data holds every text once, so that both are the
 same, and the text still identifies the row when rows are shuffled, sharded or processed on another machine. The random
 numbers are SHAKE-128 of (seed, epoch, text): no generator has a state to lose. Upstream draws from the process's own
-generator, so that a resumed run sees other noise. The cost is about a microsecond a sentence.
+generator, so that a resumed run sees other noise. The numbers of a sentence cost about a microsecond.
 
 Source of the objective: Wang, Reimers and Gurevych 2021, arXiv 2104.06979, section 3: 60 % of the
 words are *deleted*; the library's example keeps 60 % (its ``del_ratio`` is the share kept). The other

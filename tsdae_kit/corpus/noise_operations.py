@@ -35,23 +35,24 @@ NoiseOperation = Callable[[NoiseInput], list[str]]
 
 def delete(sentence: NoiseInput) -> list[str]:
     """Return the words without the chosen ones; the word with the highest draw, if all are chosen."""
-    pieces, draws = sentence.pieces, sentence.draws
+    pieces, draws, threshold = sentence.pieces, sentence.draws, sentence.threshold
     remaining: list[str] = []
     previous = -1
     for i, draw in enumerate(draws):
-        if draw >= sentence.threshold:
+        if draw >= threshold:
             piece = pieces[i]
-            follows_directly = previous == i - 1 or piece[0] == " "
-            remaining.append(piece if follows_directly else _gap(sentence, previous + 1, i) + piece)
+            needs_gap = previous != i - 1 and piece[0] != " "
+            remaining.append(_gap(sentence, previous + 1, i) + piece if needs_gap else piece)
             previous = i
     return remaining or [pieces[max(range(len(pieces)), key=draws.__getitem__)]] if pieces else []
 
 
 def swap(sentence: NoiseInput) -> list[str]:
     """Return the words, the chosen ones exchanged with their right neighbours; the white space stays in its place."""
+    draws, threshold = sentence.draws, sentence.threshold
     words = [_split_space(piece)[1] for piece in sentence.pieces]
     for i in range(len(words) - 1):
-        if sentence.draws[i] < sentence.threshold:
+        if draws[i] < threshold:
             words[i], words[i + 1] = words[i + 1], words[i]
     return _put_in_place(sentence, words)
 
@@ -66,8 +67,9 @@ def mask(sentence: NoiseInput) -> list[str]:
 
 def replace(sentence: NoiseInput) -> list[str]:
     """Return the words, the chosen ones replaced with words of the vocabulary."""
+    draws, threshold = sentence.draws, sentence.threshold
     words = [
-        _vocabulary_word(sentence, i) if sentence.draws[i] < sentence.threshold else _split_space(piece)[1]
+        _vocabulary_word(sentence, i) if draws[i] < threshold else _split_space(piece)[1]
         for i, piece in enumerate(sentence.pieces)
     ]
     return _put_in_place(sentence, words)
@@ -116,14 +118,13 @@ def _split_space(piece: str) -> tuple[str, str]:
 def _put_in_place(sentence: NoiseInput, words: list[str]) -> list[str]:
     """Return the words with the white space of the pieces that they replace; a space keeps new neighbours apart."""
     result: list[str] = []
-    before, before_is_old = "", True
+    before, is_before_old = "", True
     for piece, word in zip(sentence.pieces, words, strict=True):
         space, old = _split_space(piece)
-        is_old = word == old
-        if not space and not (is_old and before_is_old) and _would_join(sentence, before, word):
+        if not space and (word != old or not is_before_old) and _would_join(sentence, before, word):
             space = " "
         result.append(space + word)
-        before, before_is_old = word, is_old
+        before, is_before_old = word, word == old
     return result
 
 
