@@ -344,7 +344,7 @@ def test_labelled_pairs_beside_the_text_are_learned_from_in_the_same_steps(tiny_
     given: dict[str, Any] = {"model": str(tiny_model), "data": tiny_data, **SHORT, "decoder_warmup_steps": 2}
     pairs = write_pairs(Path("pairs.tsv"), 60)
     seen: list[list[str]] = []
-    drawn = NoiseTransform._drawn
+    drawn = NoiseTransform._draw_pairs
 
     def noted(self: NoiseTransform, clean: list[str]) -> dict[str, list[str]]:
         columns = drawn(self, clean)
@@ -352,7 +352,7 @@ def test_labelled_pairs_beside_the_text_are_learned_from_in_the_same_steps(tiny_
         return columns
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(NoiseTransform, "_drawn", noted)
+        patch.setattr(NoiseTransform, "_draw_pairs", noted)
         adapt(**given, output="both", pairs=pairs)
     together = {line[2:] for line in pairs.read_text().splitlines() if line.startswith("1")}
     assert {pair for batch in seen for pair in batch} <= together

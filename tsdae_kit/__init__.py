@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tsdae_kit.corpus.dataset import PreparedCorpus, load_prepared
-    from tsdae_kit.corpus.noise import Noise, NoiseTransform
+    from tsdae_kit.corpus.noise import Noise
+    from tsdae_kit.corpus.noise_transform import NoiseTransform
     from tsdae_kit.errors import KitError
     from tsdae_kit.evaluate import score_models
     from tsdae_kit.export import export_model
@@ -40,7 +41,7 @@ _HOMES = {
     "KitError": "errors",
     "LengthGroupedBatchSampler": "training.batch_samplers",
     "Noise": "corpus.noise",
-    "NoiseTransform": "corpus.noise",
+    "NoiseTransform": "corpus.noise_transform",
     "PreparedCorpus": "corpus.dataset",
     "ResumableTrainer": "training.trainer",
     "TSDAELoss": "tsdae.loss",

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tsdae_kit.config.command_line import flag, option
+from tsdae_kit.corpus import defaults
+from tsdae_kit.corpus.defaults import EncodingErrors, Quoting, WordUnit
 
 _SEED_PROBLEM = "--seed {} is outside 0 to 4,294,967,295"
-WordUnit = Literal["auto", "unicode", "nltk", "characters"]
 _BASE_MODEL = "all-MiniLM-L6-v2"
 DecoderKind = Literal["auto", "cross-attention", "prefix"]
 ScratchSize = Literal["tiny", "mini", "small"]
@@ -24,10 +25,14 @@ _DEVICE_HELP = "cpu, cuda, mps (default: the best there is)"
 class ReadingSettings:
     """How the text files that a command reads are written."""
 
-    encoding: str = option("utf-8", "how the text is encoded; a mark of UTF-16 or UTF-32 at its start is recognised")
-    encoding_errors: Literal["strict", "replace"] = option("strict", "bytes that --encoding forbids: stop, or replace")
-    quoting: Literal["auto", "none", "quotes"] = option(
-        "auto", "whether quotation marks may enclose a field: in CSV, not in TSV (auto); never; in both"
+    encoding: str = option(
+        defaults.ENCODING, "how the text is encoded; a mark of UTF-16 or UTF-32 at its start is recognised"
+    )
+    encoding_errors: EncodingErrors = option(
+        defaults.ENCODING_ERRORS, "bytes that --encoding forbids: stop, or replace"
+    )
+    quoting: Quoting = option(
+        defaults.QUOTING, "whether quotation marks may enclose a field: in CSV, not in TSV (auto); never; in both"
     )
 
     def problems(self) -> list[str]:
@@ -58,25 +63,29 @@ class PrepareSettings(ReadingSettings):
     split: Literal["line", "sentences", "paragraphs"] = option(
         "line", "one text per line or row; its sentences (learned from the corpus); or what blank lines part"
     )
-    noise: str = option("delete", "delete, swap, mask, replace, insert, each with :RATIO at will, or module.function; "
-                                  "several by commas, as in swap:0.1,delete")  # fmt: skip
-    deletion_ratio: float = option(0.6, "share of a sentence's words to delete (the paper's 0.6)")
+    noise: str = option(
+        defaults.NOISE, "delete, swap, mask, replace, insert, each with :RATIO at will, or module.function; "
+                        "several by commas, as in swap:0.1,delete"
+    )  # fmt: skip
+    deletion_ratio: float = option(defaults.DELETION_RATIO, "share of a sentence's words to delete (the paper's 0.6)")
     words: WordUnit = option(
-        "auto", "what a word is: Unicode words, and characters in scripts without spaces (auto); Unicode words; "
-                "Treebank tokens; characters"
+        defaults.WORD_UNIT, "what a word is: Unicode words, and characters in scripts without spaces (auto); "
+                            "Unicode words; Treebank tokens; characters"
     )  # fmt: skip
     protect: Path | None = option(None, "a file of words that noise leaves alone, one per line")
-    mask_token: str = option("[MASK]", "what masked words become")
-    min_chars: int = option(10, "drop shorter sentences (characters of scripts without spaces count as two)")
-    max_chars: int = option(2000, "drop longer sentences")
-    min_letters: float = option(0.3, "drop sentences with a smaller share of letters")
+    mask_token: str = option(defaults.MASK_TOKEN, "what masked words become")
+    min_chars: int = option(
+        defaults.MIN_CHARS, "drop shorter sentences (characters of scripts without spaces count as two)"
+    )
+    max_chars: int = option(defaults.MAX_CHARS, "drop longer sentences")
+    min_letters: float = option(defaults.MIN_LETTERS, "drop sentences with a smaller share of letters")
     near_duplicates: float | None = option(None, "drop sentences this similar to an earlier one (0.8 is usual; slow)")
     keep_rejects: bool = option(False, "write what is dropped to rejects.jsonl, with the reason")
     held_out: float = option(
         1000,
         "sentences kept out of training: a share if below 1, else a count (at most a tenth of the corpus)",
     )
-    seed: int = option(42, "decides the noise and which sentences are held out")
+    seed: int = option(defaults.SEED, "decides the noise and which sentences are held out")
     model: str = option(_BASE_MODEL, "the base model by whose tokenizer the report counts", recorded=False)
     max_length: int | None = option(
         None, "the report counts texts of more tokens (default: the model's)", recorded=False

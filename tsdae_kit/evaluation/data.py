@@ -12,9 +12,9 @@ from pathlib import Path
 
 from tsdae_kit.config.settings import ReadingSettings
 from tsdae_kit.corpus.cleaning import clean_text
-from tsdae_kit.corpus.dataset import read_manifest
 from tsdae_kit.corpus.files import is_evaluation_data, kind_of, stem_of
-from tsdae_kit.corpus.reading import Format
+from tsdae_kit.corpus.formats import Format
+from tsdae_kit.corpus.prepared_folder import read_manifest
 from tsdae_kit.errors import KitError
 from tsdae_kit.evaluation.layouts import SearchFiles, describe_layouts, find_layout, list_folder, pairs_name
 from tsdae_kit.evaluation.proxy_tasks import make_proxies

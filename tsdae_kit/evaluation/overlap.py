@@ -15,10 +15,10 @@ from pathlib import Path
 
 from tsdae_kit.config.settings import PrepareSettings, ReadingSettings
 from tsdae_kit.corpus.cleaning import clean_text
-from tsdae_kit.corpus.dataset import prepared_texts, read_manifest
+from tsdae_kit.corpus.formats import Format
 from tsdae_kit.corpus.parsing import read_rows
-from tsdae_kit.corpus.reading import Format
-from tsdae_kit.corpus.sentences import Sentences
+from tsdae_kit.corpus.prepared_folder import prepared_texts, read_manifest
+from tsdae_kit.corpus.sentences import SentenceSplitter
 from tsdae_kit.errors import KitError
 from tsdae_kit.evaluation.tasks import Pairs, Task, is_proxy
 
@@ -95,11 +95,11 @@ def _is_in(parts: Sequence[str], found: set[str]) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _cutter() -> Sentences:
+def _cutter() -> SentenceSplitter:
     """Return what cuts at sentence ends, without the abbreviations that ``prepare`` learns from a corpus."""
     from nltk.tokenize.punkt import PunktSentenceTokenizer
 
-    return Sentences(PunktSentenceTokenizer())
+    return SentenceSplitter(PunktSentenceTokenizer())
 
 
 def _key(text: str) -> str:

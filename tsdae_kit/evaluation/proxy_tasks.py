@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tsdae_kit.corpus.chunk_processor import read_sentences
-from tsdae_kit.corpus.dataset import SPLITS, read_batches, read_manifest
+from tsdae_kit.corpus.formats import DEFAULT_FORMAT, Format
 from tsdae_kit.corpus.noise import Noise
-from tsdae_kit.corpus.reading import DEFAULT, Format
+from tsdae_kit.corpus.prepared_folder import SPLITS, read_batches, read_manifest
 from tsdae_kit.errors import KitError
 from tsdae_kit.evaluation.tasks import Retrieval
 
@@ -28,7 +28,7 @@ ROWS = 200_000  # of a larger corpus about so many sentences are looked at: whol
 _FEWEST = 2
 
 
-def make_proxies(path: Path, form: Format = DEFAULT) -> list[Retrieval]:
+def make_proxies(path: Path, form: Format = DEFAULT_FORMAT) -> list[Retrieval]:
     """Return the test of noisy sentences and their clean ones, and that of documents, where there are such.
 
     Args:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from tsdae_kit.corpus.files import kind_of
-from tsdae_kit.corpus.parsing import describe, read_rows
-from tsdae_kit.corpus.reading import ID_COLUMNS, TEXT, TITLE, Format
+from tsdae_kit.corpus.formats import ID_COLUMNS, TEXT, TITLE, Format, describe_value
+from tsdae_kit.corpus.parsing import read_rows
 from tsdae_kit.errors import KitError
-from tsdae_kit.labelled.column_roles import ALIASES, LABEL, is_metadata, is_number, plain_name, to_number
+from tsdae_kit.labelled.column_names import ALIASES, LABEL, is_metadata, plain_name
+from tsdae_kit.labelled.column_values import is_number, to_number
 from tsdae_kit.labelled.labels import GRADES, TRUTH
 
 logger = logging.getLogger("tsdae_kit")
@@ -326,14 +327,14 @@ def _identity(value: Any, where: str) -> str:
     if isinstance(value, float) and value.is_integer():  # a column of numbers with gaps
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
-        raise KitError(f"{where}: the id is {describe(value)}. Write a text or a whole number.")
+        raise KitError(f"{where}: the id is {describe_value(value)}. Write a text or a whole number.")
     return str(value).strip()
 
 
 def _text(value: Any, name: str, where: str) -> str:
     """Return a text; a missing one is empty."""
     if not isinstance(value, str | None):
-        raise KitError(f"{where}: the column {name!r} holds {describe(value)}, not text. Mend the line.")
+        raise KitError(f"{where}: the column {name!r} holds {describe_value(value)}, not text. Mend the line.")
     return value or ""
 
 
@@ -346,7 +347,7 @@ def _number(value: Any, where: str, what: str, advice: str) -> float:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        shown = repr(value) if isinstance(value, str | int | float) else describe(value)
+        shown = repr(value) if isinstance(value, str | int | float) else describe_value(value)
         if word[:1] == word[-1:] == '"':
             advice = "If quotation marks enclose the fields, pass --quoting quotes."
         raise KitError(f"{where}: the {what} {shown:.80} is no number. {advice}")
