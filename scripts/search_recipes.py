@@ -161,7 +161,7 @@ def measure(encoder: SentenceTransformer, tasks: list[Task]) -> float:
     encoder.max_seq_length = SCORED
     embed = Embeddings(encoder, "the encoder", 64)
     with torch.inference_mode():
-        value = mean(score(score_task(task, embed)[task.metrics[0]]) for task in tasks)
+        value = mean(score(score_task(task, embed)[task.metric_names[0]]) for task in tasks)
     encoder.train(training)
     encoder.max_seq_length = length
     return value

@@ -399,7 +399,7 @@ def test_a_place_that_cannot_be_written_is_noticed_before_the_work(
     """A place below a file: no permission bits hold for root. What comes first in the work would fail here."""
     Path("file").touch()
     place, model = Path("file/folder/out"), str(tiny_model)
-    for work in ("corpus.preparation.content_digest", "evaluation.model_comparison._read_all",
+    for work in ("corpus.preparation.content_digest", "evaluation.model_comparison._read_task_groups",
                  "models.onnx_export.load_encoder", "reporting.pages.read_run",
                  "training.tsdae_task.load_prepared"):  # fmt: skip
         monkeypatch.setattr(f"tsdae_kit.{work}", lambda *_, **__: pytest.fail("the work was begun"))

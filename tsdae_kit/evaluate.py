@@ -26,10 +26,10 @@ def score_models(**given: Any) -> dict[str, Any]:
         KitError: For models or data that are missing or are not as they should be.
     """
     settings = make_settings(EvaluateSettings, given)
-    from tsdae_kit.evaluation.model_comparison import score  # torch: after parsing
+    from tsdae_kit.evaluation.model_comparison import evaluate_models  # torch: after parsing
 
     with show_messages():
-        return on_rank_0(lambda: score(settings), "evaluate")
+        return on_rank_0(lambda: evaluate_models(settings), "evaluate")
 
 
 main = make_main(

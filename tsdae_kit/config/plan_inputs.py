@@ -52,11 +52,11 @@ def _find_fault(model: str, written: Sequence[Path]) -> str | None:
     """Return why a model cannot be there, if that is known."""
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
-    from tsdae_kit.evaluation.bm25 import NAME
+    from tsdae_kit.evaluation.bm25 import BM25
     from tsdae_kit.models.names import find_model_file
 
     path = Path(model)
-    if model == NAME or _is_written(model, written):
+    if model == BM25 or _is_written(model, written):
         return None
     if path.is_dir():
         return None if any((path / name).exists() for name in _OF_A_MODEL) else "holds no model"

@@ -20,7 +20,7 @@ from sentence_transformers import SentenceTransformer
 
 from tsdae_kit.config.settings import SCRATCH, RunSettings, TrainSettings
 from tsdae_kit.errors import KitError, warn_on_error
-from tsdae_kit.evaluation.results import Samples, compare_models, make_rows
+from tsdae_kit.evaluation.results import Metrics, compare_models, make_rows
 from tsdae_kit.evaluation.scoring import Embeddings, score_task
 from tsdae_kit.evaluation.validation_sets import ValidationSet
 from tsdae_kit.filesystem import write_json
@@ -126,7 +126,7 @@ def _compare_models(
         loaders: Return the encoders; without ``before`` there is nothing to compare.
     """
     names = {"before": settings.model, "after": str(RunFolder(settings.output).final)}
-    scored: dict[tuple[str, str], Samples] = {}
+    scored: dict[tuple[str, str], Metrics] = {}
     found: dict[str, Any] = {}
     for when, load in loaders.items():
         with _optional(f"What the model makes of texts {when} the run"):
