@@ -206,8 +206,8 @@ def test_the_shared_gradient_of_the_token_embeddings_is_that_of_plain_autograd(t
 
 def test_a_family_that_does_not_honour_the_mask_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load(make("distilbert", tmp_path))
-    monkeypatch.setattr("tsdae_kit.tsdae.prefix_decoder._causal", lambda encoder, inputs: None)
-    with pytest.raises(KitError, match=r"'distilbert' cannot decode from a prefix \(a token sees those behind it"):
+    monkeypatch.setattr("tsdae_kit.tsdae.prefix_decoder._causal_mask", lambda encoder, inputs: None)
+    with pytest.raises(KitError, match=r"'distilbert' cannot decode from a prefix \(a token attends to later ones"):
         TSDAELoss(model)
 
 

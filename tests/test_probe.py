@@ -66,7 +66,7 @@ def test_a_run_without_a_signal_ends_before_its_folder_appears(
 
     model, forward = make("distilbert", tmp_path), prefix_decoder.PrefixDecoder.forward
     monkeypatch.setattr(prefix_decoder.PrefixDecoder, "forward", deaf)
-    monkeypatch.setattr(prefix_decoder.PrefixDecoder, "_try", lambda *_: None)
+    monkeypatch.setattr(prefix_decoder.PrefixDecoder, "_check_family", lambda *_: None)
     with pytest.raises(KitError, match="of 1 of 4 rows"):
         adapt(**GIVEN, model=str(model), data=tiny_data, output="run")
     assert not Path("run").exists()
