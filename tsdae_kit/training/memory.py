@@ -122,7 +122,7 @@ def measure_step(
         loss.train(mode)
     sentence = max(1, (peaks[1] - peaks[0]) // 2)
     moments = 2 * 4 * count_parameters(loss, encoder, trainable=True)
-    pieces = fused_cross_entropy.LOGITS_PER_CHUNK * (4 if precision == "fp32" else 6)  # and, in half precision, their copy
+    pieces = fused_cross_entropy.LOGITS_PER_CHUNK * (4 if precision == "fp32" else 6)  # half precision: and their copy
     return StepMemory(max(0, peaks[0] - 2 * sentence) + moments + pieces, sentence, tokens)
 
 

@@ -52,7 +52,7 @@ class CrossAttentionDecoder(nn.Module):
         self._encoder = (encoder,)  # a tuple, so that its parameters are not registered here
 
     def train(self, mode: bool = True) -> CrossAttentionDecoder:
-        """Disable dropout in either mode, as the library does; in training, use the encoder's gradient checkpointing."""
+        """Disable dropout in either mode, as the library does; checkpoint gradients as the encoder does."""
         super().train(False)
         for name, layer in self._encoder[0].named_modules() if mode else ():
             if getattr(layer, "gradient_checkpointing", False):

@@ -1,4 +1,4 @@
-"""Checks before training that a loss can train a sentence encoder: its gradient must reach the embedding of every row."""
+"""Checks before training that a loss can train an encoder: its gradient must reach the embedding of every row."""
 
 from __future__ import annotations
 

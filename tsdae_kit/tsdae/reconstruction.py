@@ -39,9 +39,7 @@ def reconstruct(loss: TSDAELoss, noisy: Sequence[str], clean: Sequence[str], pro
         ids = torch.cat([ids, _predict_next(loss, embedding, ids)], dim=1)
         if end_tokens and all(end_tokens & set(row[context:]) for row in ids.tolist()):
             break
-    rows = [
-        [*row[:context], *takewhile(lambda token: token not in end_tokens, row[context:])] for row in ids.tolist()
-    ]
+    rows = [[*row[:context], *takewhile(lambda token: token not in end_tokens, row[context:])] for row in ids.tolist()]
     if not end_tokens:  # without an end token: as long as the clean sentence
         rows = [row[: len(tokens)] for row, tokens in zip(rows, clean_ids, strict=True)]
     texts: list[str] = tokenizer.batch_decode(rows, skip_special_tokens=True)
