@@ -79,7 +79,7 @@ def is_sentence_encoder(model: str) -> bool:
 
 
 def public_name(model: str) -> str:
-    """Return a model's name to publish: its name on the hub, or that of its folder (of a run's ``final``, the run's)."""
+    """Return a model's name to publish: its name on the hub, or its folder's (a run's for ``final``)."""
     path = Path(model)
     if not path.is_dir() and not path.is_absolute():
         return model
