@@ -54,10 +54,10 @@ def test_they_are_the_terms_that_each_part_computes_alone(load_tiny: Load) -> No
     others = [model.preprocess(part) for part in (texts[8:16], texts[16:])]
     loss.training = True  # the guidance; no dropout
     value = loss([*make_batch(model), *(dict(part) for part in others)])
-    parts = {name: float(part) for name, part in loss.parts.items()}
+    parts = {name: float(part) for name, part in loss.components.items()}
     assert sum(parts.values()) == pytest.approx(float(value.detach()), rel=1e-6)
     noisy, clean = make_batch(model)
-    assert not any(part.requires_grad for part in loss.parts.values())
+    assert not any(part.requires_grad for part in loss.components.values())
     with torch.no_grad():
         embedding = model(dict(noisy))["sentence_embedding"]
         loss.training = False

@@ -28,10 +28,10 @@ def export_model(**given: Any) -> Path:
     settings = make_settings(ExportSettings, given)
     if missing := [name for name in _PACKAGES[settings.format] if not find_spec(name)]:
         raise KitError(f"{' and '.join(missing)} missing. Install: pip install 'tsdae_kit[{settings.format}]'.")
-    from tsdae_kit.models.onnx_export import export  # torch: after parsing
+    from tsdae_kit.models.onnx_export import export_encoder  # torch: after parsing
 
     with show_messages():
-        return on_rank_0(lambda: export(settings), "export")
+        return on_rank_0(lambda: export_encoder(settings), "export")
 
 
 main = make_main(

@@ -36,7 +36,7 @@ from tsdae_kit.training.model_selection import read_validation_sets
 from tsdae_kit.training.task import Examples, TrainingData, TrainingTask
 from tsdae_kit.training.trainer import load_loss_state_dict
 from tsdae_kit.tsdae.loss import TSDAELoss
-from tsdae_kit.tsdae.reconstruction import rebuild
+from tsdae_kit.tsdae.reconstruction import reconstruct
 
 logger = logging.getLogger("tsdae_kit")
 NEIGHBOURS = 3  # shown for each text
@@ -152,7 +152,7 @@ def _rebuild(
     checkpoint = find_decoder(RunFolder(settings.output), record)
     loss = load_loss(settings, checkpoint, choose_device(settings.device))
     noisy, clean = zip(*pairs, strict=True)
-    texts = rebuild(loss, noisy, clean, text_prompt(loss.encoder))
+    texts = reconstruct(loss, noisy, clean, text_prompt(loss.encoder))
     rows = [{"noisy": n, "clean": c, "rebuilt": r} for n, c, r in zip(noisy, clean, texts, strict=True)]
     return rows, checkpoint_step(checkpoint)
 

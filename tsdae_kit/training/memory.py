@@ -122,17 +122,17 @@ def measure_step(
         loss.train(mode)
     sentence = max(1, (peaks[1] - peaks[0]) // 2)
     moments = 2 * 4 * count_parameters(loss, encoder, trainable=True)
-    pieces = fused_cross_entropy.PIECE * (4 if precision == "fp32" else 6)  # and, in half precision, their copy
+    pieces = fused_cross_entropy.LOGITS_PER_CHUNK * (4 if precision == "fp32" else 6)  # half precision: and their copy
     return StepMemory(max(0, peaks[0] - 2 * sentence) + moments + pieces, sentence, tokens)
 
 
 @contextmanager
 def _small_pieces() -> Iterator[None]:
-    size, fused_cross_entropy.PIECE = fused_cross_entropy.PIECE, 1  # a token each
+    size, fused_cross_entropy.LOGITS_PER_CHUNK = fused_cross_entropy.LOGITS_PER_CHUNK, 1  # a token each
     try:
         yield
     finally:
-        fused_cross_entropy.PIECE = size
+        fused_cross_entropy.LOGITS_PER_CHUNK = size
 
 
 def free_memory(device: torch.device) -> int:

@@ -22,7 +22,7 @@ from tsdae_kit.run_folder import RunFolder, checkpoint_step
 from tsdae_kit.training.measurements import find_decoder, load_loss
 from tsdae_kit.training.resuming import recorded_settings
 from tsdae_kit.training.task import REBUILT_SENTENCES
-from tsdae_kit.tsdae.reconstruction import rebuild
+from tsdae_kit.tsdae.reconstruction import reconstruct
 
 logger = logging.getLogger("tsdae_kit")
 
@@ -45,7 +45,7 @@ def inspect(settings: InspectSettings) -> list[tuple[str, str, str, list[tuple[f
     texts = list(settings.text) or shown[evenly_spaced(len(shown), REBUILT_SENTENCES)]["clean"]
     noisy = [corpus.noise(text) for text in texts]
     searched = corpus.train[evenly_spaced(corpus.size, settings.searched)]["clean"]
-    rebuilt = rebuild(loss, noisy, texts, text_prompt(loss.encoder))
+    rebuilt = reconstruct(loss, noisy, texts, text_prompt(loss.encoder))
     final = run_folder.final
     with quiet_frameworks():
         encoder = load_encoder(str(final), device, trained.trust_remote_code) if final.is_dir() else loss.encoder

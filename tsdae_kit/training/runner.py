@@ -390,7 +390,7 @@ def _write_final(training: _Training, last: int) -> int:
             encoder = training.load(run_folder.checkpoint(best) if best else None)
             encoder.max_seq_length = record["max_length"]
     if training.averaging:
-        training.averaging.mix_into(encoder)
+        training.averaging.apply_to(encoder)
     merge_adapters(encoder)
     card = partial(complete_card, settings=settings, record=record, steps=last, best=best)
     write_model(encoder, run_folder.final, partial(_add_card, card))

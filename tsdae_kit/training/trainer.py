@@ -106,7 +106,7 @@ class ResumableTrainer(SentenceTransformerTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """Return the loss of a batch, in training through the wrapped loss, whose ``parts`` are noted."""
+        """Return the loss of a batch, in training through the wrapped loss, whose ``components`` are noted."""
         if model is self.model or not isinstance(self.loss, nn.Module):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         features, labels = self.collect_features(inputs)
@@ -114,7 +114,7 @@ class ResumableTrainer(SentenceTransformerTrainer):
         if isinstance(value, dict):  # some of the library's losses, with what the library makes of it
             self.track_loss_components(value)
             return torch.stack(list(value.values())).sum()
-        if parts := getattr(self.loss, "parts", None):
+        if parts := getattr(self.loss, "components", None):
             finite = value.detach().isfinite() if self.args.logging_nan_inf_filter else None
             batches = self.current_gradient_accumulation_steps
             self._components.add(cast("dict[str, Tensor]", parts), batches, finite, self.state.global_step)
