@@ -18,8 +18,10 @@ from tests.test_prepare import Page
 from tests.tiny import SHORT, make_sentences
 from tsdae_kit import KitError, adapt, fine_tune, load_prepared, score_models, write_report
 from tsdae_kit.errors import RunStopped
-from tsdae_kit.reporting.run_page import make_score_table
-from tsdae_kit.reporting.verdict import explain
+from tsdae_kit.reporting.run_report import RunReport
+from tsdae_kit.reporting.score_table import make_score_rows
+from tsdae_kit.reporting.verdict import Verdict, make_verdict
+from tsdae_kit.run_folder import RunFolder
 from tsdae_kit.training import measurements
 
 RUN: dict[str, Any] = {**SHORT, "max_steps": 8, "eval_steps": 4, "device": "cpu"}
@@ -107,8 +109,13 @@ BASE = {"task": "t", "model": "base", "metric": "AP", "score": 82.5}
 DONE = {"settings": {"model": "base"}, "finished_step": 8, "best_step": 8}
 
 
+def judge(record: dict[str, Any], selection_scores: list[Any], scores: list[Any]) -> Verdict:
+    run = RunReport(RunFolder(Path("run")), record, [{"step": 3}], {"scores": selection_scores}, scores)
+    return make_verdict(run)
+
+
 @pytest.mark.parametrize(
-    ("record", "chosen_by", "scores", "kind", "heading"),
+    ("record", "selection_scores", "scores", "kind", "heading"),
     [
         ({"settings": DONE["settings"]}, [], [], "", "Not finished: step 3"),
         (DONE, [], [], "", "Whether it helps is not known"),
@@ -136,15 +143,15 @@ DONE = {"settings": {"model": "base"}, "finished_step": 8, "best_step": 8}
     ],
 )
 def test_the_verdict_says_what_was_measured_and_no_more(
-    record: dict[str, Any], chosen_by: list[Any], scores: list[Any], kind: str, heading: str
+    record: dict[str, Any], selection_scores: list[Any], scores: list[Any], kind: str, heading: str
 ) -> None:
-    found, sentences = explain(Path("run"), record, chosen_by, scores, 3)
-    assert (found, sentences[0][: len(heading)]) == (kind, heading)
+    verdict = judge(record, selection_scores, scores)
+    assert (verdict.kind, verdict.sentences[0][: len(heading)]) == (kind, heading)
 
 
 def test_a_score_by_which_the_step_was_chosen_is_called_flattered() -> None:
-    _, sentences = explain(Path("run"), DONE, [BASE, row("t", "better")], [], 8)
-    assert any("flatters" in sentence for sentence in sentences)
+    verdict = judge(DONE, [BASE, row("t", "better")], [])
+    assert any("flatters" in sentence for sentence in verdict.sentences)
 
 
 def test_scores_of_evaluate_in_the_runs_folder_make_the_verdict(run: Path, tiny_model: Path) -> None:
@@ -169,9 +176,9 @@ def test_a_run_that_is_not_finished_has_a_page_too(run: Path) -> None:
     assert "Nearest neighbours" not in page.text
 
 
-def test_a_model_beside_which_there_is_none_is_no_reference() -> None:
-    assert "reference" in make_score_table([BASE, row("t", "better")])
-    assert "reference" not in make_score_table([BASE])
+def test_a_model_that_no_other_is_compared_with_is_no_reference() -> None:
+    assert [shown.verdict for shown in make_score_rows([BASE, row("t", "better")])] == ["reference", "better"]
+    assert [shown.verdict for shown in make_score_rows([BASE])] == [""]
 
 
 def test_scores_of_an_earlier_model_do_not_make_the_verdict(run: Path, tiny_model: Path) -> None:
