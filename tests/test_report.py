@@ -18,6 +18,7 @@ from tests.test_prepare import Page
 from tests.tiny import SHORT, make_sentences
 from tsdae_kit import KitError, adapt, fine_tune, load_prepared, score_models, write_report
 from tsdae_kit.errors import RunStopped
+from tsdae_kit.reporting.run_page import make_run_page
 from tsdae_kit.reporting.run_report import RunReport
 from tsdae_kit.reporting.score_table import make_score_rows
 from tsdae_kit.reporting.verdict import Verdict, make_verdict
@@ -276,6 +277,23 @@ def test_several_runs_are_compared(run: Path, messages: Any) -> None:
         write_report(runs=[run, run])
     with pytest.raises(KitError, match="is a folder"):
         write_report(runs=[run, other], output="new")
+
+
+def test_no_text_of_a_run_becomes_markup() -> None:
+    text = """<img src="x"> & 'y'"""
+    settings = {"model": text, "files": [text], "decoder_warmup_steps": 1}
+    record = {"settings": settings, "about": {text: text}, "versions": {text: text}, "started": text,
+              "finished": text, "finished_step": 2}  # fmt: skip
+    metrics = [{"step": step, f"loss_{text}": 1.0, "loss_b": 2.0} for step in range(3)]
+    rows = [{**BASE, "task": text, "model": text}, {**row(text, "better"), "metric": text}]
+    measurements = {"scores": rows, "neighbours": [{"text": text, "before": [[0.5, text]], "after": [[0.5, text]]}],
+                    "rebuilt": [{"clean": text, "noisy": text, "rebuilt": text}], "rebuilt_at": 1}  # fmt: skip
+    html = make_run_page(RunReport(RunFolder(Path(text)), record, metrics, measurements, rows))
+    page = Page(html)
+    assert (page.open, page.links) == ([], [])
+    assert "<img" not in html
+    assert "&amp;lt;" not in html  # escaped once
+    assert page.text.count(text) > 20
 
 
 @pytest.fixture(scope="module")

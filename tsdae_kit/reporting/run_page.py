@@ -12,10 +12,6 @@ from tsdae_kit.reporting.rendering import render
 from tsdae_kit.reporting.run_report import RunReport, read_run
 from tsdae_kit.reporting.score_table import make_score_rows
 from tsdae_kit.reporting.verdict import make_verdict
-from tsdae_kit.run_folder import read_json as read_json
-
-# Until config/plan.py, training/ending.py and training/resuming.py use tsdae_kit.run_folder: these two, and read_json.
-PAGE, OUTCOME = "report.html", "outcome.json"
 
 
 def write_run_page(folder: Path, scores: Path | None = None) -> Path:
