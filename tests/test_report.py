@@ -206,7 +206,7 @@ def test_the_report_of_a_killed_or_extended_run_is_made_up_for(run: Path, monkey
     ]
     assert (run / "report.html").exists()
     with monkeypatch.context() as patch:
-        patch.setattr(measurements, "measure_outcome", interrupt)
+        patch.setattr(measurements, "_measure", interrupt)
         with pytest.raises(RunStopped):
             adapt(output=run, resume=True, max_steps=12)
     assert json.loads((run / "outcome.json").read_text()) == again  # of the model that is no more
@@ -224,7 +224,7 @@ def test_a_part_that_fails_is_missing_and_costs_the_run_nothing(
     def fail(*_: Any) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(measurements, "load_trained", fail)
+    monkeypatch.setattr(measurements, "load_loss", fail)
     final = adapt(output=run, resume=True, max_steps=12)
     assert final.is_dir()
     assert "What the decoder rebuilds cannot be in the report (out of memory). The model is whole." in messages()
