@@ -22,7 +22,8 @@ from tests.test_resume import interrupted_after
 from tests.test_trainer import arguments
 from tests.tiny import SHORT, make_sentences
 from tsdae_kit import ResumableTrainer, TSDAELoss, adapt
-from tsdae_kit.reporting.run_page import draw_run, read_run
+from tsdae_kit.reporting.run_page import make_run_page
+from tsdae_kit.reporting.run_report import read_run
 from tsdae_kit.training.loss_components import LossComponents
 from tsdae_kit.training.progress import _show_components
 from tsdae_kit.tsdae.regularization import Regularization
@@ -80,7 +81,7 @@ def test_in_a_run_they_add_up_to_the_loss_in_each_line(
     found = entries(Path("run"))
     assert_they_add_up(found, NAMES)
     assert "loss_contrast" not in found[0]  # the warm-up
-    page = draw_run(read_run(Path("run")))
+    page = make_run_page(read_run(Path("run")))
     assert all(f"&#9632;</span>&nbsp;{name.removeprefix('loss_')}" in page for name in NAMES)
 
 
