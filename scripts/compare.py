@@ -56,13 +56,13 @@ from scripts.methods import (
     untrained_mini,
     whole,
 )
-from tsdae_kit.console import quiet_frameworks
 from tsdae_kit.evaluation.bootstrap import Difference, average, resample
 from tsdae_kit.evaluation.data import read_tasks
 from tsdae_kit.evaluation.metrics import Spearman, score
 from tsdae_kit.evaluation.proxy_tasks import make_proxy_tasks
 from tsdae_kit.evaluation.scoring import Embeddings, score_task
 from tsdae_kit.evaluation.tasks import Retrieval, Task
+from tsdae_kit.framework_output import quiet_frameworks
 from tsdae_kit.models.devices import choose_device
 from tsdae_kit.models.loading import load_encoder
 

@@ -118,14 +118,14 @@ def test_a_signal_without_a_terminal_to_say_it_on_ends_the_run_whole(
 def test_a_signal_during_a_save_adds_no_step(
     given: dict[str, Any], uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seal = checkpoints.seal
+    write_checksums = checkpoints.write_checksums
 
-    def interrupted_seal(folder: Path, run_id: str) -> None:
+    def interrupted_write(folder: Path, run_id: str) -> None:
         os.kill(os.getpid(), signal.SIGUSR1)
-        seal(folder, run_id)
+        write_checksums(folder, run_id)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "seal", interrupted_seal)
+        patch.setattr(checkpoints, "write_checksums", interrupted_write)
         with pytest.raises(RunStopped, match=f"Stopped by SIGUSR1 after step 4 of {STEPS}"):
             adapt(**given)
     assert [path.name for path in RunFolder(Path("run")).checkpoints()] == ["checkpoint-4"]

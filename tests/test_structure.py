@@ -13,13 +13,14 @@ import pytest
 import tsdae_kit
 
 ROOT = Path(tsdae_kit.__file__).parent
-LEAVES = {"errors", "extras", "filesystem", "distributed", "console", "config"}
+LEAVES = {"errors", "extras", "framework_output", "filesystem", "distributed", "console", "config"}
 MAY_IMPORT = {
     "errors": set(),
     "extras": {"errors"},
     "filesystem": {"errors"},
     "distributed": {"errors", "process_group"},
     "process_group": set(),
+    "framework_output": set(),
     "console": {"errors", "distributed"},
     "run_folder": LEAVES,
     "config": LEAVES | {"models", "run_folder", "evaluation", "reporting"},

@@ -12,7 +12,6 @@ import os
 import re
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -149,40 +148,6 @@ def log_file(path: Path) -> Iterator[None]:
         logger.removeHandler(handler)
         with suppress(OSError):  # what a full disk did not take is in the buffer still
             handler.close()
-
-
-@contextmanager
-def quiet_frameworks() -> Iterator[None]:
-    """Silence the libraries' progress bars, load reports and warnings in a block.
-
-    Only libraries that are imported already are touched (``prepare`` must not import torch).
-    """
-    undo: list[Callable[[], object]] = []
-    if "transformers" in sys.modules:
-        from transformers.utils import logging as transformers_logging
-
-        verbosity, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-        transformers_logging.set_verbosity_error()
-        transformers_logging.disable_progress_bar()
-        undo.append(lambda: transformers_logging.set_verbosity(verbosity))
-        if bar:
-            undo.append(transformers_logging.enable_progress_bar)
-    import datasets
-
-    if datasets.is_progress_bar_enabled():
-        datasets.disable_progress_bars()
-        undo.append(datasets.enable_progress_bars)
-    for library in map(logging.getLogger, ("sentence_transformers", "torch.onnx")):
-        undo.append(partial(library.setLevel, library.level))
-        library.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        if not logger.isEnabledFor(logging.DEBUG):
-            warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            for action in undo:
-                action()
 
 
 def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = ()) -> str:

@@ -21,7 +21,7 @@ from sentence_transformers import SentenceTransformer
 
 from tsdae_kit.config.command_line import to_record
 from tsdae_kit.config.settings import EvaluateSettings, ReadingSettings
-from tsdae_kit.console import quiet_frameworks, show_duration
+from tsdae_kit.console import show_duration
 from tsdae_kit.errors import KitError, warn_on_error
 from tsdae_kit.evaluation.bm25 import BM25, require_bm25, score_with_bm25
 from tsdae_kit.evaluation.data import read_tasks
@@ -31,6 +31,7 @@ from tsdae_kit.evaluation.results import Metrics, Result, compare_models, make_r
 from tsdae_kit.evaluation.scoring import Embeddings, score_task
 from tsdae_kit.evaluation.tasks import Task
 from tsdae_kit.filesystem import check_overwritable, check_writable, path_digests, write_json
+from tsdae_kit.framework_output import quiet_frameworks
 from tsdae_kit.models.devices import choose_device
 from tsdae_kit.models.loading import load_encoder
 from tsdae_kit.run_folder import run_of_model

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer
 
 from tsdae_kit.config.settings import ExportSettings
-from tsdae_kit.console import quiet_frameworks
 from tsdae_kit.errors import KitError, first_line
 from tsdae_kit.extras import import_extra
 from tsdae_kit.filesystem import atomic_folder, check_writable
+from tsdae_kit.framework_output import quiet_frameworks
 from tsdae_kit.models.compatibility import write_tokenizer
 from tsdae_kit.models.loading import load_encoder
 from tsdae_kit.models.prompts import default_prompt

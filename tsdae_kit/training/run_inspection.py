@@ -10,10 +10,10 @@ import logging
 
 from tsdae_kit.config.command_line import make_settings
 from tsdae_kit.config.settings import InspectSettings, TrainSettings
-from tsdae_kit.console import quiet_frameworks
 from tsdae_kit.corpus.dataset import load_prepared
 from tsdae_kit.corpus.sampling import evenly_spaced
 from tsdae_kit.errors import KitError
+from tsdae_kit.framework_output import quiet_frameworks
 from tsdae_kit.models.devices import choose_device
 from tsdae_kit.models.loading import load_encoder
 from tsdae_kit.models.nearest_neighbours import find_nearest_neighbours

@@ -15,7 +15,7 @@ from transformers import AutoModelForMaskedLM, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
-from tsdae_kit.console import quiet_frameworks
+from tsdae_kit.framework_output import quiet_frameworks
 
 
 class OutputLayer(nn.Linear):
