@@ -183,7 +183,7 @@ def test_killed_processes_resume_to_the_bit_and_another_number_is_refused(
     for process in both:
         os.kill(process.pid, signal.SIGKILL)
     assert codes(both) == [-9, -9]
-    with pytest.raises(train.KitError, match="started by 2 processes, and now there are 1"):
+    with pytest.raises(KitError, match="started by 2 processes, and now there are 1"):
         train.adapt(output=tmp_path / "run", resume=True)
     assert codes(start_two({"output": tmp_path / "run", "resume": True}, tmp_path / "again")) == [0, 0]
     assert_equal_to_the_bit(two / "run", tmp_path / "run")
