@@ -19,7 +19,7 @@ from myst_parser.parsers.sphinx_ import MystParser
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from tsdae_kit.config.command_line import describe
+from tsdae_kit.config.conversion import describe_type
 
 project = "tsdae_kit"
 author = "the authors of tsdae_kit"
@@ -82,7 +82,12 @@ class SettingsTable(SphinxDirective):
             spelled = "`FILES`, or " if entry.metadata["positional"] else ""
             default = "" if entry.default in (None, ()) else f"`{entry.default}`"
             note = "; may change on resume" if entry.metadata["may_change"] else ""
-            cells = (f"{spelled}`{entry.name}`", describe(hints[entry.name]), default, entry.metadata["help"] + note)
+            cells = (
+                f"{spelled}`{entry.name}`",
+                describe_type(hints[entry.name]),
+                default,
+                entry.metadata["help"] + note,
+            )
             lines.append("| " + " | ".join(cells) + " |")
         return self.parse_text_to_nodes("\n".join([*lines, "````"]))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
@@ -19,7 +19,7 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 
-from tsdae_kit.config.command_line import to_record
+from tsdae_kit.config.conversion import to_record
 from tsdae_kit.config.settings import EvaluateSettings, ReadingSettings
 from tsdae_kit.console import quiet_frameworks, show_duration
 from tsdae_kit.errors import KitError, warn_on_error
@@ -39,7 +39,7 @@ logger = logging.getLogger("tsdae_kit")
 _LIBRARIES = ("tsdae_kit", "sentence-transformers", "transformers", "torch", "numpy")
 
 
-def score(settings: EvaluateSettings) -> dict[str, Any]:
+def score(settings: EvaluateSettings, loaded: Mapping[str, SentenceTransformer]) -> dict[str, Any]:
     """Score the models, write the scores and show the tables; return what was written."""
     check_writable(settings.output)
     started = time.monotonic()
@@ -48,7 +48,7 @@ def score(settings: EvaluateSettings) -> dict[str, Any]:
     settings.output.absolute().parent.mkdir(parents=True, exist_ok=True)
     digests = path_digests([*settings.models, *settings.data])
     with quiet_frameworks():
-        scored = _score_all(settings, groups)
+        scored = _score_all(settings, groups, loaded)
     results = [result for group in groups for task in group for result in compare_models(task, settings.models, scored)]
     rows = make_rows(results, settings.models)
     report = {"settings": to_record(settings), "digests": digests, "versions": _versions(), "results": rows}
@@ -105,14 +105,20 @@ def _trained_on(model: str) -> Iterator[tuple[Path, ReadingSettings, str]]:
                 place = Path(known["model"]).resolve()
 
 
-def _score_all(settings: EvaluateSettings, groups: Sequence[Sequence[Task]]) -> dict[tuple[str, str], Samples]:
+def _score_all(
+    settings: EvaluateSettings, groups: Sequence[Sequence[Task]], loaded: Mapping[str, SentenceTransformer]
+) -> dict[tuple[str, str], Samples]:
     """Return the metrics by model and task."""
     device = choose_device(settings.device)
     encoders: dict[str, SentenceTransformer | None] = {}
     for name in settings.models:
         if name == NAME:
             check_bm25()
-        encoders[name] = None if name == NAME else load_encoder(name, choose_device("cpu"), settings.trust_remote_code)
+        encoders[name] = (
+            None
+            if name == NAME
+            else loaded.get(name) or load_encoder(name, choose_device("cpu"), settings.trust_remote_code)
+        )
     scored: dict[tuple[str, str], Samples] = {}
     for name, encoder in encoders.items():
         if encoder is None:

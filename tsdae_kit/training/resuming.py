@@ -20,7 +20,8 @@ from typing import Any
 from uuid import uuid4
 
 from tsdae_kit import distributed
-from tsdae_kit.config.command_line import flag, make_settings, to_record
+from tsdae_kit.config.conversion import make_settings, to_record
+from tsdae_kit.config.fields import flag
 from tsdae_kit.config.settings import NO_PAIRS, SCRATCH, RunSettings
 from tsdae_kit.errors import KitError, first_line
 from tsdae_kit.filesystem import (

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from tsdae_kit import distributed
-from tsdae_kit.config.command_line import flag
+from tsdae_kit.config.fields import flag
 from tsdae_kit.config.settings import RunSettings
 from tsdae_kit.errors import KitError
 from tsdae_kit.training.resuming import BASE
