@@ -37,9 +37,9 @@ from tsdae_kit.config.settings import TrainSettings
 from tsdae_kit.console import quiet_frameworks
 from tsdae_kit.models.devices import choose_device
 from tsdae_kit.models.loading import load_encoder
-from tsdae_kit.train import TSDAETask
 from tsdae_kit.training.memory import keep_freed_memory
-from tsdae_kit.training.runner import fill_in
+from tsdae_kit.training.runner import resolve_hardware
+from tsdae_kit.training.tsdae_task import TSDAETask, denoising_arguments
 
 WARM = 3  # steps before the clock starts
 SAMPLE = Path(__file__).parents[1] / "data" / "health" / "corpus.txt.gz"
@@ -86,9 +86,8 @@ def make_ours(model: SentenceTransformer, texts: list[str], options: argparse.Na
         output=Path(out), max_steps=steps, batch_size=options.batch_size, precision=options.precision,
         save_steps=10**6, decoder_warmup_steps=0,
     )  # fmt: skip
-    stage = TSDAETask()
-    settings = stage.resolve(fill_in(settings, model), steps)
-    arguments = stage.make_arguments(settings, model, evaluates=False, steps=steps)
+    settings = TSDAETask().resolve(resolve_hardware(settings, model))
+    arguments = denoising_arguments(settings, model.device.type, evaluates=False)
     arguments.save_strategy = "no"
     dataset = Dataset.from_dict({"clean": texts}).with_transform(NoiseTransform(Noise()))
     return ResumableTrainer(model=model, args=arguments, train_dataset=dataset, loss=TSDAELoss(model))

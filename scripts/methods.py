@@ -32,7 +32,7 @@ from tsdae_kit.config.settings import SCRATCH, ScratchSize, TrainSettings
 from tsdae_kit.corpus.noise import NoiseTransform
 from tsdae_kit.models.devices import choose_device
 from tsdae_kit.models.loading import load_encoder
-from tsdae_kit.train import FINISHED_RATE, LONGEST_WARMUP, TSDAETask
+from tsdae_kit.training.tsdae_task import ENCODER_LEARNING_RATE, MAX_WARMUP_STEPS, TSDAETask
 
 BATCH, LENGTH, RATE, HELD_OUT = 32, 32, 2e-5, 200
 ALIKE: dict[str, Any] = {"precision": "fp32", "workers": 0}  # whatever the machine has
@@ -148,7 +148,7 @@ def library(model: str, field: Field, seed: int, output: Path) -> str:
 
 def stage_one(model: str, field: Field, seed: int, output: Path, **more: Any) -> str:
     """``tsdae_kit.train`` with its defaults."""
-    steps = field.steps + min(field.steps // 4, LONGEST_WARMUP)  # the decoder's own first
+    steps = field.steps + min(field.steps // 4, MAX_WARMUP_STEPS)  # the decoder's own first
     own = {"max_steps": steps, "save_steps": steps, "max_length": LENGTH, **ALIKE}
     final = adapt(data=field.prepared, model=model, output=output, seed=seed, resume=True, **{**own, **more})
     return str(final)
@@ -161,12 +161,13 @@ def whole(model: str, field: Field, seed: int, output: Path, **more: Any) -> str
 
 def rebuilding(model: str, field: Field, seed: int, output: Path) -> str:
     """``tsdae_kit.train`` by reconstruction alone, half as fast, not averaged."""
-    return whole(model, field, seed, output, contrastive_weight=0.0, drift_penalty=0.0, learning_rate=FINISHED_RATE / 2)
+    terms = {"contrastive_weight": 0.0, "drift_penalty": 0.0}
+    return whole(model, field, seed, output, **terms, learning_rate=ENCODER_LEARNING_RATE / 2)
 
 
 def slow(model: str, field: Field, seed: int, output: Path) -> str:
     """``tsdae_kit.train``, half as fast, not averaged."""
-    return whole(model, field, seed, output, learning_rate=FINISHED_RATE / 2)
+    return whole(model, field, seed, output, learning_rate=ENCODER_LEARNING_RATE / 2)
 
 
 def low_rank(model: str, field: Field, seed: int, output: Path) -> str:
@@ -229,7 +230,7 @@ def decayed(model: str, field: Field, seed: int, output: Path, **more: Any) -> s
     """``tsdae_kit.train``, each layer at 0.7 times the rate of the one above it."""
     rates = {
         r"^decoder\.": TrainSettings().decoder_learning_rate,
-        **layer_rates(_load(model, seed), FINISHED_RATE, 0.7),
+        **layer_rates(_load(model, seed), ENCODER_LEARNING_RATE, 0.7),
     }
     return stage_one(model, field, seed, output, trainer=(f"learning_rate_mapping={json.dumps(rates)}",), **more)
 
@@ -264,7 +265,7 @@ def stage_two(model: str, field: Field, seed: int, output: Path, **more: Any) ->
 
 def on_pairs_only(model: str, field: Field, seed: int, output: Path) -> str:
     """The same with the batch's other positives as the only negatives, at the rate of ``joined``."""
-    return stage_two(model, field, seed, output, mine_negatives=None, learning_rate=FINISHED_RATE)
+    return stage_two(model, field, seed, output, mine_negatives=None, learning_rate=ENCODER_LEARNING_RATE)
 
 
 def on_own_negatives(model: str, field: Field, seed: int, output: Path) -> str:

@@ -39,9 +39,9 @@ from tsdae_kit.evaluation.scoring import Embeddings, score_task
 from tsdae_kit.evaluation.tasks import Task
 from tsdae_kit.models.devices import choose_device
 from tsdae_kit.models.loading import load_encoder
-from tsdae_kit.train import TSDAETask
-from tsdae_kit.training.runner import fill_in
+from tsdae_kit.training.runner import resolve_hardware
 from tsdae_kit.training.trainer import load_loss_state_dict, loss_state_dict
+from tsdae_kit.training.tsdae_task import TSDAETask, denoising_arguments
 from tsdae_kit.tsdae.regularization import Regularization
 
 WARM, HELD_OUT, TRAINED, SCORED = 200, 500, 48, 128  # steps, rows, tokens
@@ -207,13 +207,13 @@ def make_trainer(
     *callbacks: TrainerCallback,
     decay: float = 1.0,
 ) -> ResumableTrainer:
-    stage, never = TSDAETask(), 10**6
+    never = 10**6
     settings = TrainSettings(
         output=Path(tempfile.mkdtemp()), save_steps=never, logging_steps=never, decoder_warmup_steps=0, **ALIKE,
         **given,
     )  # fmt: skip
-    settings = stage.resolve(fill_in(settings, encoder), given["max_steps"])
-    arguments = stage.make_arguments(settings, encoder, evaluates=False, steps=given["max_steps"])
+    settings = TSDAETask().resolve(resolve_hardware(settings, encoder))
+    arguments = denoising_arguments(settings, encoder.device.type, evaluates=False)
     arguments.save_strategy = "no"
     rates: Any = arguments.learning_rate_mapping
     if isinstance(loss, TermsLoss):  # it has no decoder

@@ -29,7 +29,7 @@ import torch
 from tests.test_checkpoints import DAMAGES
 from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, finish, last_step, make_data, make_model, send, start
 from tsdae_kit import adapt
-from tsdae_kit.training.checkpoints import checkpoint_step, list_checkpoints
+from tsdae_kit.run_folder import RunFolder, checkpoint_step
 
 
 def starts(run: Path) -> list[int]:
@@ -48,7 +48,7 @@ def kill_at_random(given: dict[str, Any], kills: int, moment: random.Random) -> 
     for number in range(kills):
         in_save = number % 2 == 1
         before = len(starts(run))
-        saved = max([checkpoint_step(path) for path in list_checkpoints(run)], default=0)
+        saved = max([checkpoint_step(path) for path in RunFolder(run).checkpoints()], default=0)
         process = start(given, slow_save=0.02 if in_save else 0.0)
         goal = saved + moment.randrange(3)
         while process.is_alive():
@@ -63,7 +63,7 @@ def kill_at_random(given: dict[str, Any], kills: int, moment: random.Random) -> 
         for step in starts(run)[before:]:
             if step != saved:
                 raise SystemExit(f"the run went on from step {step}, and {saved} was its newest checkpoint")
-        if list_checkpoints(run) and checkpoint_step(list_checkpoints(run)[0]) >= STEPS:
+        if RunFolder(run).checkpoints() and checkpoint_step(RunFolder(run).checkpoints()[0]) >= STEPS:
             shutil.rmtree(run)  # it got to its end: begin again
             hits["runs completed on the way"] += 1
     finish(start(given))
@@ -117,7 +117,7 @@ def fill_the_disk(given: dict[str, Any]) -> str:
         given, stops = {**given, "output": disk / "run", "on_save_error": "stop"}, 0
         while True:
             process = start(given)
-            while process.is_alive() and not list_checkpoints(disk / "run"):
+            while process.is_alive() and not RunFolder(disk / "run").checkpoints():
                 time.sleep(0.002)
             (disk / "others").write_bytes(bytes(max(0, shutil.disk_usage(disk).free - 200_000 * (1 + stops))))
             process.join()
@@ -142,7 +142,12 @@ def main() -> None:
     logging.getLogger("tsdae_kit").addHandler(logging.NullHandler())
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        given = {"model": str(make_model(scratch)), "data": make_data(scratch / "data"), "resume": True, **SHORT}
+        given: dict[str, Any] = {
+            "model": str(make_model(scratch)),
+            "data": make_data(scratch / "data"),
+            "resume": True,
+            **SHORT,
+        }
         REFERENCE = adapt(output=scratch / "reference", **given).parent
         trials = {
             "SIGKILL": lambda g: kill_at_random({**g, "save_steps": 2}, options.kills, moment),

@@ -10,7 +10,8 @@ import pytest
 
 from tsdae_kit import KitError
 from tsdae_kit.filesystem import atomic_folder, remove_leftovers
-from tsdae_kit.training.checkpoints import list_checkpoints, rotate, seal, select_checkpoint
+from tsdae_kit.run_folder import RunFolder
+from tsdae_kit.training.checkpoints import rotate, select_checkpoint, write_checksums
 
 
 def make_run(*steps: int) -> Path:
@@ -20,7 +21,7 @@ def make_run(*steps: int) -> Path:
             (folder / "deep").mkdir()
             (folder / "model.safetensors").write_bytes(bytes(range(200)))
             (folder / "deep" / "state.json").write_text(f'{{"step": {step}}}')
-            seal(folder, "a-run")
+            write_checksums(folder, "a-run")
     return run
 
 
@@ -67,7 +68,7 @@ def test_no_checkpoint_is_none_but_no_good_one_is_an_error() -> None:
     """A run must never start again from step 0 by itself (need 19)."""
     assert select_checkpoint(Path("run"), "a-run") is None
     run = make_run(5, 6)
-    for checkpoint in list_checkpoints(run):
+    for checkpoint in RunFolder(run).checkpoints():
         empty(checkpoint / "model.safetensors")
     with pytest.raises(KitError, match=r"No checkpoint in run can be used \(checkpoint-6: .*; checkpoint-5: "):
         select_checkpoint(run, "a-run")
@@ -81,7 +82,7 @@ def test_another_runs_checkpoint_is_not_ours() -> None:
 def test_rotation_goes_by_step_and_spares_what_is_protected() -> None:
     run = make_run(9, 10, 100, 20)
     rotate(run, "a-run", 2, protected={9})
-    assert [path.name for path in list_checkpoints(run)] == [
+    assert [path.name for path in RunFolder(run).checkpoints()] == [
         "checkpoint-100",
         "checkpoint-20",
         "checkpoint-9",
@@ -92,7 +93,7 @@ def test_nothing_is_deleted_while_the_newest_does_not_read_back(caplog: pytest.L
     run = make_run(1, 2, 3)
     flip_a_bit(run / "checkpoint-3" / "model.safetensors")
     rotate(run, "a-run", 1, protected=set())
-    assert len(list_checkpoints(run)) == 3
+    assert len(RunFolder(run).checkpoints()) == 3
     assert "does not read back" in caplog.text
 
 

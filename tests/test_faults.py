@@ -27,9 +27,10 @@ from tsdae_kit import KitError, adapt, export_model, prepare_corpus, score_model
 from tsdae_kit.config.plan import run_plan
 from tsdae_kit.errors import RunStopped, first_line, run_command, warn_on_error
 from tsdae_kit.filesystem import atomic_file, locked, write_json
+from tsdae_kit.run_folder import RunFolder, checkpoint_step
 from tsdae_kit.training import checkpoints
 from tsdae_kit.training import trainer as trainer_module
-from tsdae_kit.training.checkpoints import checkpoint_step, list_checkpoints, verify_checkpoint
+from tsdae_kit.training.checkpoints import verify_checkpoint
 from tsdae_kit.training.progress import Progress
 from tsdae_kit.training.trainer import ResumableTrainer
 
@@ -74,7 +75,7 @@ def test_a_signal_ends_the_run_whole_with_code_75(
     send(process, number)
     process.join()
     assert process.exitcode == 75
-    (saved,) = list_checkpoints(Path("run"))
+    (saved,) = RunFolder(Path("run")).checkpoints()
     assert 8 <= checkpoint_step(saved) < STEPS
     finish(start(given))
     assert_equal_to_the_bit(uninterrupted, Path("run"))
@@ -93,7 +94,7 @@ def test_a_second_signal_stops_at_once_and_leaves_no_half_checkpoint(
     send(process, signal.SIGTERM)
     process.join()
     assert process.exitcode == -signal.SIGTERM
-    assert list_checkpoints(Path("run")) == []
+    assert RunFolder(Path("run")).checkpoints() == []
     finish(start(given))
     assert_equal_to_the_bit(uninterrupted, Path("run"))
 
@@ -111,7 +112,7 @@ def test_a_signal_without_a_terminal_to_say_it_on_ends_the_run_whole(
         patch.setattr(os, "write", gone)
         with pytest.raises(RunStopped, match="Stopped by SIGTERM after step 7"):
             adapt(**given)
-    assert list_checkpoints(Path("run"))[0].name == "checkpoint-7"
+    assert RunFolder(Path("run")).checkpoints()[0].name == "checkpoint-7"
 
 
 def test_a_signal_during_a_save_adds_no_step(
@@ -127,7 +128,7 @@ def test_a_signal_during_a_save_adds_no_step(
         patch.setattr(checkpoints, "seal", interrupted_seal)
         with pytest.raises(RunStopped, match=f"Stopped by SIGUSR1 after step 4 of {STEPS}"):
             adapt(**given)
-    assert [path.name for path in list_checkpoints(Path("run"))] == ["checkpoint-4"]
+    assert [path.name for path in RunFolder(Path("run")).checkpoints()] == ["checkpoint-4"]
     adapt(**given)
     assert_equal_to_the_bit(uninterrupted, Path("run"))
 
@@ -215,11 +216,11 @@ def test_a_save_that_fails_leaves_nothing_and_the_run_goes_on(
     monkeypatch.setattr(trainer_module, "save_file", full)
     adapt(**{**given, "save_total_limit": 10})
     assert "The checkpoint of step 8 could not be saved" in caplog.text
-    assert [checkpoint_step(p) for p in list_checkpoints(Path("run"))] == [27, 24, 20, 16, 12, 4]
+    assert [checkpoint_step(p) for p in RunFolder(Path("run")).checkpoints()] == [27, 24, 20, 16, 12, 4]
     assert_equal_to_the_bit(uninterrupted, Path("run"))
     with pytest.raises(KitError, match=r"step 8 could not be saved in .*Make room, then --resume"):
         adapt(**{**given, "output": "strict", "on_save_error": "stop"})
-    assert [checkpoint_step(p) for p in list_checkpoints(Path("strict"))] == [4]
+    assert [checkpoint_step(p) for p in RunFolder(Path("strict")).checkpoints()] == [4]
     assert not list(Path("strict").glob(".*.partial"))
 
 
@@ -245,7 +246,7 @@ def test_a_disk_that_fills_up_costs_no_saved_step(
         with pytest.raises(KitError, match=r"final could not be written \(.*No space left"):
             adapt(**{**given, "output": run})
     assert "could not be saved" in caplog.text
-    assert list_checkpoints(run)[0].name == "checkpoint-8"
+    assert RunFolder(run).checkpoints()[0].name == "checkpoint-8"
     (small_disk / "others").unlink()
     adapt(**{**given, "output": run})
     assert_equal_to_the_bit(uninterrupted, run)
@@ -320,20 +321,23 @@ def test_a_record_without_a_part_is_one_line_before_any_training(tmp_path: Path,
     ("place", "said"),
     [
         (
-            "training.ending.show_duration",
+            "training.runner.show_duration",
             "The closing table could not be shown (ZeroDivisionError). The model is whole.",
         ),
-        ("training.ending.write_run_page", "The report could not be written (ZeroDivisionError). The model is whole."),
         (
-            "training.measurements.measure_outcome",
+            "training.measurements.write_run_page",
             "The report could not be written (ZeroDivisionError). The model is whole.",
         ),
         (
-            "models.nearest_neighbours.find_nearest_neighbours",
+            "training.measurements._measure",
+            "The report could not be written (ZeroDivisionError). The model is whole.",
+        ),
+        (
+            "training.measurements.find_nearest_neighbours",
             "What the model makes of texts after the run cannot be in the report (ZeroDi",
         ),
         (
-            "reporting.model_card.complete_card",
+            "training.runner.complete_card",
             "The model's card does not say how it was adapted (ZeroDivisionError). The model is w",
         ),
     ],
@@ -396,7 +400,8 @@ def test_a_place_that_cannot_be_written_is_noticed_before_the_work(
     Path("file").touch()
     place, model = Path("file/folder/out"), str(tiny_model)
     for work in ("corpus.preparation.content_digest", "evaluation.model_comparison._read_all",
-                 "models.onnx_export.load_encoder", "reporting.pages.read_run", "corpus.dataset.load_prepared"):  # fmt: skip
+                 "models.onnx_export.load_encoder", "reporting.pages.read_run",
+                 "training.tsdae_task.load_prepared"):  # fmt: skip
         monkeypatch.setattr(f"tsdae_kit.{work}", lambda *_, **__: pytest.fail("the work was begun"))
     Path("corpus.txt").write_text("A sentence to be read.\n")
     Path("plan.yaml").write_text(
@@ -488,7 +493,7 @@ def test_the_lock_holds_inside_one_process_and_leaving_a_second_does_not_free_th
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
-@pytest.mark.parametrize("place", ["models.devices.choose_device", "training.ending._write_final"])
+@pytest.mark.parametrize("place", ["training.runner.choose_device", "training.runner._write_final"])
 def test_a_signal_while_a_model_is_loaded_or_written_ends_the_run_in_the_same_way(
     place: str, number: signal.Signals, given: dict[str, Any], uninterrupted: Path
 ) -> None:

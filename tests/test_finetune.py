@@ -19,9 +19,9 @@ from tests.tiny import SHORT as RUN
 from tsdae_kit import adapt, fine_tune
 from tsdae_kit.config.settings import FineTuneSettings
 from tsdae_kit.errors import KitError
-from tsdae_kit.finetune import _find_finder
 from tsdae_kit.labelled.loading import load_labelled
 from tsdae_kit.training.pair_losses import make_objective
+from tsdae_kit.training.pairs_task import _stage_one_base
 
 STEPS = 12
 SHORT = {"batch_size": 8, "max_steps": STEPS, "save_steps": 4, "logging_steps": 1, "precision": "fp32"}
@@ -144,7 +144,7 @@ def test_several_files_are_trained_on_each_with_its_own_objective_and_resumed(
 def test_of_labels_0_and_1_in_batch_negatives_take_the_positives() -> None:
     file = write("pairs.jsonl", FILES["contrastive"])
     from tsdae_kit.config.settings import FineTuneSettings
-    from tsdae_kit.finetune import PairsTask
+    from tsdae_kit.training.pairs_task import PairsTask
 
     settings = FineTuneSettings(files=(str(file),), loss="multiple-negatives")
     rows = PairsTask().load_data(settings).files[0].rows
@@ -277,7 +277,7 @@ def test_a_model_of_the_hub_lies_in_no_run() -> None:
     """Also where the command is given in the folder of one."""
     Path("base").mkdir()
     Path("run.json").write_text("{}")
-    assert _find_finder(FineTuneSettings(model="all-MiniLM-L6-v2", files=("pairs.jsonl",))) is None
+    assert _stage_one_base(FineTuneSettings(model="all-MiniLM-L6-v2", files=("pairs.jsonl",))) is None
 
 
 def test_mined_negatives_that_are_gone_or_not_wanted_are_one_line(tiny_model: Path, corpus: Path) -> None:

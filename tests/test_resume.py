@@ -16,7 +16,7 @@ import pytest
 
 from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, finish, last_step, send, start
 from tsdae_kit import KitError, adapt
-from tsdae_kit.training.checkpoints import checkpoint_step, list_checkpoints
+from tsdae_kit.run_folder import RunFolder, checkpoint_step
 from tsdae_kit.training.progress import Progress
 
 
@@ -125,7 +125,7 @@ def test_how_often_is_evaluated_saved_and_logged_does_not_change_the_run(
     Path("run/.checkpoint-99.partial").mkdir()  # as a killed process leaves it
     adapt(output="run", resume=True, eval_steps=100, save_steps=9, save_total_limit=4, max_steps=STEPS)
     assert_equal_to_the_bit(uninterrupted, Path("run"))
-    assert [checkpoint_step(path) for path in list_checkpoints(Path("run"))] == [27, 18, 11, 10]
+    assert [checkpoint_step(path) for path in RunFolder(Path("run")).checkpoints()] == [27, 18, 11, 10]
     assert not Path("run/.checkpoint-99.partial").exists()
 
 

@@ -18,7 +18,7 @@ from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, make_sentences
 from tsdae_kit import KitError, adapt, fine_tune, prepare_corpus, score_models, train
 from tsdae_kit.errors import NoGain
 from tsdae_kit.evaluation.validation_sets import read_validation_set
-from tsdae_kit.training.model_selection import Selection
+from tsdae_kit.training.model_selection import ModelSelection
 
 Scripted = Callable[..., None]
 TUNE = {"batch_size": 8, "max_steps": 10, "eval_steps": 5, "save_steps": 4, "logging_steps": 1, "device": "cpu"}
@@ -131,7 +131,7 @@ def test_a_score_that_only_the_metrics_or_only_the_checkpoint_holds_is_remembere
         kept = lost.read_text()
         content = {} if lost == metrics else {**json.loads(kept), "best_metric": None, "best_global_step": None}
         lost.write_text(json.dumps(content) if content else "")
-        selection = Selection([], 8, 64)
+        selection = ModelSelection([], 8, 64)
         selection.remember(metrics, state.parent)
         assert (selection.best, selection.scores[10]) == (10, 60)
         lost.write_text(kept)
@@ -185,7 +185,7 @@ def test_the_dev_part_is_taken_where_there_is_one_and_else_a_warning_said(
 
 def test_texts_are_scored_at_the_base_models_length(load_tiny: Callable[[], SentenceTransformer], field: str) -> None:
     encoder = load_tiny()
-    selection = Selection([read_validation_set(field)], 8, 64)
+    selection = ModelSelection([read_validation_set(field)], 8, 64)
     expected = selection.measure(encoder)
     encoder.max_seq_length = 4
     encoder.train()

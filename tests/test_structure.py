@@ -13,9 +13,10 @@ import pytest
 import tsdae_kit
 
 ROOT = Path(tsdae_kit.__file__).parent
-LEAVES = {"errors", "filesystem", "distributed", "console", "config"}
+LEAVES = {"errors", "extras", "filesystem", "distributed", "console", "config"}
 MAY_IMPORT = {
     "errors": set(),
+    "extras": {"errors"},
     "filesystem": {"errors"},
     "distributed": {"errors"},
     "console": {"errors", "distributed"},
@@ -29,10 +30,10 @@ MAY_IMPORT = {
     "reporting": LEAVES | {"run_folder"},
     "training": LEAVES | {"corpus", "labelled", "models", "tsdae", "evaluation", "reporting", "run_folder"},
     "prepare": LEAVES | {"corpus"},
-    "train": LEAVES | {"training"},
-    "finetune": LEAVES | {"training"},
+    "train": LEAVES | {"models", "training"},
+    "finetune": LEAVES | {"models", "training"},
     "export": LEAVES | {"models"},
-    "evaluate": LEAVES | {"evaluation"},
+    "evaluate": LEAVES | {"evaluation", "models"},
     "report": LEAVES | {"reporting"},
     "inspection": LEAVES | {"training"},
     "__main__": LEAVES,

@@ -18,8 +18,9 @@ from tsdae_kit import KitError, adapt, fine_tune, inspect_run, load_prepared, pr
 from tsdae_kit.config.plan import run_plan
 from tsdae_kit.config.settings import TrainSettings
 from tsdae_kit.filesystem import remove_known_files, write_json
+from tsdae_kit.run_folder import RunFolder
 from tsdae_kit.training.checkpoints import verify_checkpoint
-from tsdae_kit.training.resuming import read_record, recorded_settings
+from tsdae_kit.training.resuming import recorded_settings
 
 EVIL = "from pathlib import Path\nPath('EXECUTED').touch()\ndef noise(words, random):\n    return words[:2]\n"
 GIVEN = {**SHORT, "max_steps": 3, "save_steps": 3, "decoder_warmup_steps": 1, "device": "cpu", "output": "run"}
@@ -150,7 +151,7 @@ def test_whether_code_is_trusted_is_never_recorded_nor_read_from_a_record(tiny_m
         assert "trust_remote_code" not in Path(record).read_text()
     forged = {"trust_remote_code": True, "push_to_hub": "their/model", "overwrite": True, "resume": "/"}
     change(Path("run/run.json"), settings=forged)
-    record = read_record(Path("run"))
+    record = RunFolder(Path("run")).read_record()
     assert record
     assert not recorded_settings(record, TrainSettings).keys() & forged.keys()
     assert adapt(resume=True, output="run", max_steps=4)
@@ -170,7 +171,7 @@ def test_a_record_with_parts_of_other_types_is_damaged(part: dict[str, Any]) -> 
     record = {"id": "1", "settings": {}, "data": "", "max_length": 1, "processes": 1, "versions": {}}
     Path("run.json").write_text(json.dumps(record | part))
     with pytest.raises(KitError, match=rf"run.json is damaged \({next(iter(part))} is"):
-        read_record(Path())
+        RunFolder(Path()).read_record()
 
 
 @pytest.mark.parametrize("entry", [{"../secret": {"bytes": 1, "sha256": ""}}, {"a": []}, ["a"]])
@@ -251,7 +252,7 @@ def test_overwrite_deletes_nothing_that_others_put_into_a_runs_own_folders(tiny_
             adapt(**given, overwrite=True)
         assert path.read_text() == "mine"
         path.unlink()
-    record = read_record(Path("run"))
+    record = RunFolder(Path("run")).read_record()
     assert record is not None
     assert set(record["files"]) >= {"README.md", "1_Pooling/config.json", "model.safetensors"}
     write_json(Path("run/run.json"), {key: value for key, value in record.items() if key != "files"})  # an older run
@@ -265,7 +266,7 @@ def test_overwrite_knows_a_models_own_code_by_the_runs_record(tiny_model: Path, 
     Path("run/final/modeling_own.py").write_text("pass")
     with pytest.raises(KitError, match=r"^run holds final/modeling_own.py, not written"):
         adapt(**given, overwrite=True)
-    record = read_record(Path("run"))
+    record = RunFolder(Path("run")).read_record()
     assert record is not None
     write_json(Path("run/run.json"), {**record, "files": [*record["files"], "modeling_own.py"]})
     adapt(**given, overwrite=True)

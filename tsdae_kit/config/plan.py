@@ -23,7 +23,8 @@ from tsdae_kit.console import show_messages
 from tsdae_kit.distributed import on_rank_0
 from tsdae_kit.errors import KitError, warn_on_error
 from tsdae_kit.filesystem import check_writable, path_digests
-from tsdae_kit.reporting.run_page import read_json, write_run_page
+from tsdae_kit.reporting.run_page import write_run_page
+from tsdae_kit.run_folder import RunFolder, is_run, read_json
 
 logger = logging.getLogger("tsdae_kit")
 Plan = dict[str, dict[str, Any]]  # explicit settings by command
@@ -44,7 +45,6 @@ PLANNED_COMMANDS = {
     "evaluate": PlannedCommand(EvaluateSettings, "score_models"),
 }
 _TRAINING = ("train", "finetune")
-_FINAL, _RECORD = "final", "run.json"
 
 
 def run_plan(path: Path, dry_run: bool = False) -> list[str]:
@@ -118,16 +118,15 @@ def _link(plan: Plan) -> list[str]:
             explicit["data"] = _output("prepare", plan)
             explicit.setdefault("noise", plan["prepare"].get("noise"))  # a function: the data alone cannot name it
         if name == "finetune" and "train" in plan:
-            explicit.setdefault("model", str(_output("train", plan) / _FINAL))
+            explicit.setdefault("model", str(_final("train", plan)))
         if name == "evaluate" and models:
             explicit.setdefault("models", list(dict.fromkeys(models)))
-        output = _output(name, plan)
         if name in _TRAINING:
             explicit["resume"] = True
             model = str(explicit.get("model", PLANNED_COMMANDS[name].settings.model))
-            models += [model] * (model != SCRATCH) + [str(output / _FINAL)]
+            models += [model] * (model != SCRATCH) + [str(_final(name, plan))]
         problems += [f"{name}: {problem}" for problem in _check(name, explicit, outputs)]
-        outputs.append(output / _FINAL if name in _TRAINING else output)
+        outputs.append(_final(name, plan) if name in _TRAINING else _output(name, plan))
     return problems
 
 
@@ -136,11 +135,11 @@ def _check(name: str, explicit: Mapping[str, Any], outputs: list[Path]) -> list[
     problems: list[str] = []
     try:
         settings = _settings(name, explicit)
-        has_run = name != "evaluate" and bool(read_json(settings.output / _RECORD))
+        has_run = name != "evaluate" and is_run(settings.output)
         missing = missing_inputs(settings, outputs, check_models=not has_run)
         if missing and not (name == "evaluate" and _is_scored(settings)):
             problems += missing
-        check_writable(settings.output / _RECORD if name in _TRAINING else settings.output)
+        check_writable(RunFolder(settings.output).record_file if name in _TRAINING else settings.output)
     except KitError as error:
         problems.append(str(error).rstrip("."))
     return problems
@@ -151,6 +150,10 @@ def _output(name: str, plan: Plan) -> Path:
     return Path(str(plan[name].get("output", PLANNED_COMMANDS[name].settings.output)))
 
 
+def _final(name: str, plan: Plan) -> Path:
+    return RunFolder(_output(name, plan)).final
+
+
 def _state(name: str, explicit: Mapping[str, Any]) -> str:
     """Return the state of a command, as far as it can be told without reading the data."""
     settings = _settings(name, explicit)
@@ -158,11 +161,12 @@ def _state(name: str, explicit: Mapping[str, Any]) -> str:
         return "there, its input is compared" if (settings.output / "manifest.json").exists() else "to do"
     if name == "evaluate":
         return "finished" if _is_scored(settings) else "to do"
-    record = read_json(settings.output / _RECORD)
+    run_folder = RunFolder(settings.output)
+    record = read_json(run_folder.record_file)
     if not record:
         return "to do"
     _check_up_to_date(settings.output, record, settings.model)
-    if "finished_step" in record and (settings.output / _FINAL).is_dir():
+    if "finished_step" in record and run_folder.final.is_dir():
         return f"there, with {record['finished_step']} steps"
     return "to be resumed"
 

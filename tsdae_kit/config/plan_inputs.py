@@ -16,6 +16,7 @@ from huggingface_hub import constants
 from tsdae_kit.config.settings import SCRATCH, PrepareSettings
 from tsdae_kit.evaluation.bm25 import NAME
 from tsdae_kit.models.names import find_model_file
+from tsdae_kit.run_folder import RunFolder
 
 _FILE_SETTINGS = ("files", "protect", "data", "add_words", "pairs", "mine_negatives", "eval_data")
 _MODEL_FILES = ("modules.json", "config.json")
@@ -59,7 +60,7 @@ def _missing_model_reason(model: str, outputs: Sequence[Path]) -> str | None:
         return None
     if path.is_dir():
         return None if any((path / name).exists() for name in _MODEL_FILES) else "holds no model"
-    runs = [folder.parent.resolve() for folder in outputs if folder.name == "final"]
+    runs = [folder.parent.resolve() for folder in outputs if folder == RunFolder(folder.parent).final]
     if model.startswith((".", "/", "~")) or model.count("/") > 1 or any(run in path.resolve().parents for run in runs):
         return "does not exist"
     if constants.HF_HUB_OFFLINE and not any(find_model_file(model, name) for name in _MODEL_FILES):

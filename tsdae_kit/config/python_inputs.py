@@ -1,7 +1,7 @@
 """Python objects as inputs: texts and labelled rows become temporary files, models get names. Needs no torch.
 
-All rules of reading hold for the temporary files. Texts and mappings become JSON Lines and a ``datasets.Dataset`` Parquet, the same bytes on every call: the same texts
-have the same fingerprint.
+All rules of reading hold for the temporary files: JSON Lines of texts and mappings, Parquet of a ``datasets.Dataset``.
+The bytes are the same on every call, so that the same texts have the same fingerprint.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +51,7 @@ class PreparedCorpus:
         held_out: Pairs that training never sees; may be empty.
         noise: Draws the noise of later epochs.
         manifest: Settings, counts and the fingerprint of input and settings.
+        folder: Where it lies.
         pairs: Labelled pairs that are trained on in the same steps, if any.
     """
 
@@ -58,6 +59,7 @@ class PreparedCorpus:
     held_out: Dataset
     noise: Noise
     manifest: dict[str, Any]
+    folder: Path
     pairs: LabelledPairs | None = None
 
     @property
@@ -74,6 +76,12 @@ class PreparedCorpus:
     def held_out_size(self) -> int:
         """How many there are to evaluate on."""
         return len(self.held_out)
+
+    def texts(self) -> Iterator[tuple[str, Iterable[Iterable[object]]]]:
+        """Yield the place of each part of the data and its texts, in batches."""
+        yield str(self.folder), prepared_texts(self.folder)
+        if self.pairs:
+            yield from self.pairs.texts()
 
 
 def spread(size: int, count: int) -> list[int]:
@@ -233,7 +241,7 @@ def load_prepared(folder: Path, noise: str | None = None) -> PreparedCorpus:
         raise KitError(
             f"The data folder {folder} is damaged ({first_line(error)}). Prepare it again with --overwrite."
         ) from error
-    return PreparedCorpus(train, held_out, recorded, manifest)
+    return PreparedCorpus(train, held_out, recorded, manifest, folder)
 
 
 def _read_noise(recorded: dict[str, Any]) -> Noise:

@@ -33,7 +33,7 @@ from tsdae_kit.evaluation.tasks import Task
 from tsdae_kit.filesystem import check_overwritable, check_writable, path_digests, write_json
 from tsdae_kit.models.devices import choose_device
 from tsdae_kit.models.loading import load_encoder
-from tsdae_kit.training.resuming import FINAL, read_record
+from tsdae_kit.run_folder import run_of_model
 
 logger = logging.getLogger("tsdae_kit")
 _LIBRARIES = ("tsdae_kit", "sentence-transformers", "transformers", "torch", "numpy")
@@ -92,10 +92,10 @@ def _trained_on(model: str) -> Iterator[tuple[Path, ReadingSettings, str]]:
     """Yield data, how it is written and its fingerprint, of the run that made a model and of those before it."""
     place = Path(model).resolve()
     seen: set[Path] = set()
-    while place not in seen and (place.name == FINAL or place.name.startswith("checkpoint-")):
+    while place not in seen and (run := run_of_model(place)):
         seen.add(place)
         with suppress(KitError):  # a record that is damaged
-            if record := read_record(place.parent):
+            if record := run.read_record():
                 known = record["settings"]
                 names = [entry.name for entry in fields(ReadingSettings) if entry.name in known]
                 reading = ReadingSettings(**{name: known[name] for name in names})

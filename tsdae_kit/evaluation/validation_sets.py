@@ -16,7 +16,7 @@ from tsdae_kit.evaluation.tasks import Retrieval, Task
 
 
 @dataclass(frozen=True)
-class Goal:
+class ValidationSet:
     """The mean of one metric over a folder's tasks of one kind: retrieval if it has any, else reranking, else pairs.
 
     Attributes:
@@ -36,7 +36,7 @@ class Goal:
         return hashlib.blake2b((repr(self) + "".join(map(repr, itself))).encode(), digest_size=16).hexdigest()
 
 
-def read_validation_set(name: str, reading: ReadingSettings = UTF8) -> Goal:
+def read_validation_set(name: str, reading: ReadingSettings = UTF8) -> ValidationSet:
     """Return the goal that a folder (or a file) of evaluation data sets.
 
     Args:
@@ -49,10 +49,10 @@ def read_validation_set(name: str, reading: ReadingSettings = UTF8) -> Goal:
     split = "dev" if holds_split(Path(name), "dev") else "test"
     tasks = read_tasks(name, split, reading)
     alike = tuple(task for task in tasks if type(task) is type(tasks[0]) and task.metrics == tasks[0].metrics)
-    return Goal(f"{Path(name).resolve().name} {tasks[0].metrics[0]}", split, alike)
+    return ValidationSet(f"{Path(name).resolve().name} {tasks[0].metrics[0]}", split, alike)
 
 
-def score_validation_set(goal: Goal, encoder: SentenceTransformer, batch_size: int) -> float:
+def score_validation_set(goal: ValidationSet, encoder: SentenceTransformer, batch_size: int) -> float:
     """Return the encoder's score, from 0 to 100."""
     embeddings = Embeddings(encoder, "the encoder", batch_size)
     values = [score(score_task(task, embeddings)[task.metrics[0]]) for task in goal.tasks]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,11 @@ class LabelledPairs:
     def held_out_size(self) -> int:
         """None is held out: what helps is measured on the task's own test data."""
         return 0
+
+    def texts(self) -> Iterator[tuple[str, Iterable[Iterable[object]]]]:
+        """Yield the place of each file and its texts, by column (other values are among them)."""
+        for file in self.files:
+            yield str(file.path), (column.to_pylist() for column in file.rows.columns)
 
 
 def load_labelled(paths: Sequence[Path], form: Format | None = None, columns: Sequence[str] = ()) -> LabelledPairs:

@@ -17,7 +17,7 @@ from tsdae_kit.errors import KitError
 SCALE = 2  # alpha / rank, the usual choice
 
 
-def train_adapters(encoder: SentenceTransformer, rank: int) -> None:
+def add_adapters(encoder: SentenceTransformer, rank: int) -> None:
     """Let only adapters learn: those the encoder has, or new ones around all its linear layers.
 
     Args:

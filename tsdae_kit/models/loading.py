@@ -19,7 +19,7 @@ from sentence_transformers.util import load_file_path
 from tsdae_kit.errors import KitError
 from tsdae_kit.models.names import is_packaged, packaged_folder
 from tsdae_kit.models.vocabulary import check_tokenizer
-from tsdae_kit.training.resuming import FINAL, RECORD
+from tsdae_kit.run_folder import RunFolder, is_run
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -38,8 +38,8 @@ def load_encoder(name: str, device: torch.device, trust_remote_code: bool = Fals
     Raises:
         KitError: If nothing answers to that name, or it is no encoder of one vector a sentence.
     """
-    if Path(name, RECORD).is_file() and Path(name, FINAL).is_dir():
-        raise KitError(f"{name} is the folder of a run. Pass the model in it: {Path(name, FINAL)}.")
+    if is_run(Path(name)) and (final := RunFolder(Path(name)).final).is_dir():
+        raise KitError(f"{name} is the folder of a run. Pass the model in it: {final}.")
     if Path(name).is_dir():
         return _load(name, device, "The folder holds no model that can be loaded", trust_remote_code)
     try:

@@ -14,8 +14,7 @@ from typing import Any
 from huggingface_hub import ModelCard
 
 from tsdae_kit.config.settings import RunSettings
-from tsdae_kit.reporting.run_page import read_entries
-from tsdae_kit.training.resuming import METRICS
+from tsdae_kit.run_folder import RunFolder
 
 TITLE = "## How it was adapted"
 _CARD = "README.md"
@@ -70,7 +69,7 @@ def _facts(settings: RunSettings, record: Mapping[str, Any], steps: int, best: i
             "the base model as it was: no step scored above it")  # fmt: skip
     given = {name: getattr(settings, name, None) for name in _RECIPE}
     facts |= {name.replace("_", " "): str(value) for name, value in given.items() if str(value) not in _UNSAID}
-    entries = read_entries(settings.output / METRICS)
+    entries = RunFolder(settings.output).read_metrics()
     losses = [entry["eval_loss"] for entry in entries if "eval_loss" in entry]
     if losses:
         facts["held-out loss, first and last"] = f"{losses[0]:.4f}, {losses[-1]:.4f}"

@@ -16,7 +16,7 @@ from tsdae_kit.models.encoders import count_parameters
 logger = logging.getLogger("tsdae_kit")
 
 
-def check_space(settings: RunSettings, encoder: SentenceTransformer, loss: nn.Module) -> None:
+def check_disk_space(settings: RunSettings, encoder: SentenceTransformer, loss: nn.Module) -> None:
     """Say what the checkpoints will take, and refuse to begin where not even one fits beside the final model."""
     parent = next(path for path in [settings.output, *settings.output.absolute().parents] if path.is_dir())
     free = shutil.disk_usage(parent).free

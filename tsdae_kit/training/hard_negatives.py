@@ -1,8 +1,8 @@
-"""Hard negatives: sentences of the field's corpus that an encoder takes for near, and that are not the answer.
+"""Mines hard negatives: sentences of the corpus that are near an anchor, by an encoder, and are not its positive.
 
-The library's function finds them, with the margin of NV-Retriever (arXiv 2407.15831): what is nearly as
-close as the positive may be one, and is left alone. What was found is kept in the run's folder, so that a
-resumed run, whose encoder has changed, trains on the same rows.
+The library's function finds them, with the relative margin of NV-Retriever (arXiv 2407.15831): a sentence nearly as
+near as the positive may be a positive itself and is left out. The rows are kept in the run folder, so that a resumed
+run, whose encoder has changed, trains on the same ones.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ from sentence_transformers.util import mine_hard_negatives
 
 from tsdae_kit.config.settings import RunSettings
 from tsdae_kit.errors import KitError
-from tsdae_kit.filesystem import atomic_file
 from tsdae_kit.models.devices import autocast
-from tsdae_kit.training.checkpoints import list_checkpoints
+from tsdae_kit.run_folder import RunFolder
 
 logger = logging.getLogger("tsdae_kit")
 MARGIN = 0.05  # of the positive's similarity
@@ -35,7 +34,7 @@ def mine_negatives(
     rows: pa.Table,
     sentences: Sequence[str],
     load: Callable[[], SentenceTransformer],
-    kept: Path,
+    file: Path,
     settings: RunSettings,
     prompts: tuple[str, str] = ("", ""),
 ) -> pa.Table:
@@ -44,18 +43,18 @@ def mine_negatives(
     Args:
         rows: Anchors and positives.
         sentences: The corpus, each sentence once; the positives are searched too.
-        load: Gives the encoder that finds them.
-        kept: The file in the run's folder, which is read where it is there already.
-        settings: The run's, filled in: precision and batch size hold here too.
-        prompts: What stands before anchors, and before positives and the corpus's sentences.
+        load: Returns the encoder that searches.
+        file: Of the run folder; where it is there already, it is read.
+        settings: The run's, resolved: precision and batch size hold here too.
+        prompts: Of the anchors, and of the positives and the corpus's sentences.
 
     Raises:
         KitError: If none is found, or the file is gone from a run that has trained on it.
     """
-    if not settings.overwrite and kept.exists():
-        return parquet.read_table(kept)
-    if not settings.overwrite and list_checkpoints(kept.parent):
-        raise KitError(f"{kept}, the negatives that this run has trained on, is gone. Restore it, or start a new run.")
+    if not settings.overwrite and file.exists():
+        return parquet.read_table(file)
+    if not settings.overwrite and RunFolder(file.parent).checkpoints():
+        raise KitError(f"{file}, the negatives that this run has trained on, is gone. Restore it, or start a new run.")
     corpus, encoder = list(sentences), load()
     logger.info("Searching %s sentences for hard negatives of %s pairs.", f"{len(corpus):,}", f"{len(rows):,}")
     # The library's progress bars cannot be switched off.
@@ -70,10 +69,3 @@ def mine_negatives(
     logger.info("%s of %s pairs have a hard negative in the corpus.", f"{len(mined):,}", f"{len(rows):,}")
     table: pa.Table = mined.data.table.combine_chunks()
     return table
-
-
-def keep_negatives(table: pa.Table, kept: Path) -> None:
-    """Write what was found into the run's folder, unless it is there."""
-    if not kept.exists():
-        with atomic_file(kept) as path:
-            parquet.write_table(table, path)

@@ -1,60 +1,57 @@
-"""What a finished run has to show: scores and neighbours before and after, and sentences rebuilt.
+"""Measures a finished run: scores and nearest neighbours before and after, and rebuilt sentences.
 
-All of it is measured from the folder, once, and kept in ``outcome.json``: the page that shows it can be
-made again, and runs compared, without a model. The models are loaded one after the other. A part that
-cannot be measured (its model is gone, memory is short) is said and left out: the run is whole by now.
+Everything is measured once and kept in ``outcome.json``, so that a page can be made again, and runs compared, without a
+model. The models are loaded one after the other. What cannot be measured (its model is gone, memory is short) is logged
+and left out: the final model is written by then.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tsdae_kit.config.settings import RunSettings, TrainSettings
+import torch
+from sentence_transformers import SentenceTransformer
+
+from tsdae_kit.config.settings import SCRATCH, RunSettings, TrainSettings
 from tsdae_kit.errors import KitError, warn_on_error
-from tsdae_kit.training.checkpoints import checkpoint_step, select_checkpoint, verify_checkpoint
-from tsdae_kit.training.resuming import FINAL
+from tsdae_kit.evaluation.results import Samples, compare_models, make_rows
+from tsdae_kit.evaluation.scoring import Embeddings, score_task
+from tsdae_kit.evaluation.validation_sets import ValidationSet
+from tsdae_kit.filesystem import write_json
+from tsdae_kit.models.adapters import add_adapters
+from tsdae_kit.models.devices import choose_device
+from tsdae_kit.models.loading import load_encoder
+from tsdae_kit.models.nearest_neighbours import find_nearest_neighbours
+from tsdae_kit.models.prompts import text_prompt
+from tsdae_kit.reporting.run_page import write_run_page
+from tsdae_kit.run_folder import LOSS_WEIGHTS, RunFolder, RunRecord, checkpoint_step, read_json
+from tsdae_kit.training.checkpoints import select_checkpoint, verify_checkpoint
+from tsdae_kit.training.model_selection import read_validation_sets
+from tsdae_kit.training.task import Examples, TrainingData, TrainingTask
+from tsdae_kit.training.trainer import load_loss_state_dict
+from tsdae_kit.tsdae.loss import TSDAELoss
+from tsdae_kit.tsdae.reconstruction import rebuild
 
-if TYPE_CHECKING:
-    import torch
-    from sentence_transformers import SentenceTransformer
-
-    from tsdae_kit.evaluation.results import Samples
-    from tsdae_kit.evaluation.validation_sets import Goal
-    from tsdae_kit.tsdae.loss import TSDAELoss
-
-REBUILT, LOOKED_UP, NEAREST = 5, 10, 3  # sentences
-SEARCHED = 1000
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Texts of a run's data by which a person sees what it did.
-
-    Attributes:
-        texts: Whose neighbours are shown.
-        searched: Where they are looked for.
-        pairs: Noisy and clean sentences, to be rebuilt.
-    """
-
-    texts: list[str]
-    searched: list[str]
-    pairs: list[tuple[str, str]] = field(default_factory=list)
+logger = logging.getLogger("tsdae_kit")
+NEIGHBOURS = 3  # shown for each text
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What is kept in ``outcome.json``.
+class Measurements:
+    """The content of ``outcome.json``.
 
     Attributes:
-        scores: Rows as in scores.json, of the model that the run began with and of the final one.
-        neighbours: A text, and its nearest before and after; before is missing for a model from scratch.
-        searched: Among how many.
+        scores: Rows as in scores.json, of the base model and the final one.
+        neighbours: A text, and its nearest neighbours before and after; from scratch there is no before.
+        searched: The number of texts searched.
         rebuilt: Noisy, clean and rebuilt sentences.
-        rebuilt_at: The step of the decoder that did it.
+        rebuilt_at: The step of the decoder that rebuilt them.
     """
 
     scores: list[dict[str, Any]]
@@ -64,118 +61,129 @@ class Outcome:
     rebuilt_at: int | None
 
 
-def part(name: str) -> AbstractContextManager[None]:
+def report_run(task: TrainingTask[Any, Any], settings: RunSettings, data: TrainingData) -> None:
+    """Measure a finished run, unless this final model was measured already, and write its page.
+
+    Args:
+        task: The run's.
+        settings: The run's, resolved.
+        data: The training data.
+    """
+    run_folder = RunFolder(settings.output)
+    with warn_on_error("The report could not be written", "The model is whole."):
+        record: Any = run_folder.read_record() or {}
+        version = [record.get(name) for name in ("finished", "finished_step", "best_step")]
+        is_measured = read_json(run_folder.measurements_file).get("of") == version
+        if is_measured and run_folder.page.exists():
+            return
+        if not is_measured:
+            measured = _measure(task, settings, data, record)
+            write_json(run_folder.measurements_file, {"of": version, **asdict(measured)})
+        logger.info("What it did, as a page: %s", write_run_page(run_folder.path))
+
+
+def _measure(
+    task: TrainingTask[Any, Any], settings: RunSettings, data: TrainingData, record: RunRecord
+) -> Measurements:
+    validation_sets: list[ValidationSet] = []
+    with _optional("A score"):
+        recorded = record.get("goals", {})
+        validation_sets = [one for one in read_validation_sets(settings) if recorded.get(one.name) == one.digest]
+    loaders: dict[str, Callable[[], SentenceTransformer]] = {}
+    with _optional("What the models make of texts"):
+        device = choose_device(settings.device)
+        if record.get("best_step") and settings.model != SCRATCH:
+            loaders["before"] = partial(task.load_base, settings, data, device)
+        final = str(RunFolder(settings.output).final)
+        loaders["after"] = partial(load_encoder, final, device, settings.trust_remote_code)
+    examples = task.examples(data)
+    scores, neighbours = _compare_models(settings, examples, validation_sets, loaders)
+    rebuilt: list[dict[str, str]] = []
+    step = None
+    if examples.pairs and isinstance(settings, TrainSettings):
+        with _optional("What the decoder rebuilds"):
+            rebuilt, step = _rebuild(settings, record, examples.pairs)
+    return Measurements(scores, neighbours, len(examples.searched), rebuilt, step)
+
+
+def _optional(name: str) -> AbstractContextManager[None]:
     """Let what fails in this block be missing from the report."""
     return warn_on_error(f"{name} cannot be in the report", "The model is whole.")
 
 
-def measure_outcome(
+def _compare_models(
     settings: RunSettings,
-    record: dict[str, Any],
     examples: Examples,
-    goals: Sequence[Goal],
-    loads: Mapping[str, Callable[[], SentenceTransformer]],
-) -> dict[str, Any]:
-    """Return what ``outcome.json`` holds.
+    validation_sets: Sequence[ValidationSet],
+    loaders: Mapping[str, Callable[[], SentenceTransformer]],
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the scores' rows, and each text's neighbours, of the models ``before`` and ``after``.
 
     Args:
         settings: The run's.
-        record: The run's.
         examples: Of its data.
-        goals: What it was scored by.
-        loads: Give the encoders ``before`` and ``after``; without the first there is nothing to compare.
+        validation_sets: What it was scored by.
+        loaders: Return the encoders; without ``before`` there is nothing to compare.
     """
-    from tsdae_kit.evaluation.results import compare_models, make_rows
-    from tsdae_kit.models.nearest_neighbours import find_nearest_neighbours
-
-    tasks = [task for goal in goals for task in goal.tasks]
+    names = {"before": settings.model, "after": str(RunFolder(settings.output).final)}
     scored: dict[tuple[str, str], Samples] = {}
     found: dict[str, Any] = {}
-    names = {"before": settings.model, "after": str(settings.output / FINAL)}
-    for when, load in loads.items():
-        with part(f"What the model makes of texts {when} the run"):
+    for when, load in loaders.items():
+        with _optional(f"What the model makes of texts {when} the run"):
             encoder = load()
-            scored |= _score(encoder, names[when], goals, settings)
-            found[when] = find_nearest_neighbours(encoder, examples.texts, examples.searched, NEAREST)
+            for one in validation_sets:
+                embeddings = Embeddings(encoder, names[when], settings.batch_size)
+                scored |= {(names[when], task.name): score_task(task, embeddings) for task in one.tasks}
+            found[when] = find_nearest_neighbours(encoder, examples.texts, examples.searched, NEIGHBOURS)
             del encoder
     models = list(names.values())
-    results = [result for task in tasks for result in compare_models(task, models, scored)]
-    rebuilt: list[dict[str, str]] = []
-    step = None
-    if examples.pairs and isinstance(settings, TrainSettings):
-        with part("What the decoder rebuilds"):
-            rebuilt, step = _rebuild(settings, record, examples.pairs)
-    return asdict(
-        Outcome(
-            scores=make_rows(results, models),
-            neighbours=[
-                {"text": text, **{when: lists[i] for when, lists in found.items()}}
-                for i, text in enumerate(examples.texts)
-            ],
-            searched=len(examples.searched),
-            rebuilt=rebuilt,
-            rebuilt_at=step,
-        )
-    )
-
-
-def _score(
-    encoder: SentenceTransformer, name: str, goals: Sequence[Goal], settings: RunSettings
-) -> dict[tuple[str, str], Samples]:
-    from tsdae_kit.evaluation.scoring import Embeddings, score_task
-
-    scored: dict[tuple[str, str], Samples] = {}
-    for goal in goals:
-        embeddings = Embeddings(encoder, name, settings.batch_size)
-        scored |= {(name, task.name): score_task(task, embeddings) for task in goal.tasks}
-    return scored
+    results = [
+        result for one in validation_sets for task in one.tasks for result in compare_models(task, models, scored)
+    ]
+    neighbours = [
+        {"text": text, **{when: lists[i] for when, lists in found.items()}} for i, text in enumerate(examples.texts)
+    ]
+    return make_rows(results, models), neighbours
 
 
 def _rebuild(
-    settings: TrainSettings, record: dict[str, Any], pairs: Sequence[tuple[str, str]]
+    settings: TrainSettings, record: RunRecord, pairs: Sequence[tuple[str, str]]
 ) -> tuple[list[dict[str, str]], int]:
-    from tsdae_kit.models.devices import choose_device
-    from tsdae_kit.models.prompts import text_prompt
-    from tsdae_kit.tsdae.reconstruction import rebuild
-
-    checkpoint = find_decoder(settings.output, record)
-    loss = load_trained(settings, checkpoint, choose_device(settings.device))
+    checkpoint = find_decoder(RunFolder(settings.output), record)
+    loss = load_loss(settings, checkpoint, choose_device(settings.device))
     noisy, clean = zip(*pairs, strict=True)
     texts = rebuild(loss, noisy, clean, text_prompt(loss.encoder))
     rows = [{"noisy": n, "clean": c, "rebuilt": r} for n, c, r in zip(noisy, clean, texts, strict=True)]
     return rows, checkpoint_step(checkpoint)
 
 
-def find_decoder(run: Path, record: dict[str, Any]) -> Path:
-    """Return the checkpoint of the best step, or the newest good one where that one's is gone (or is the base model).
+def find_decoder(run_folder: RunFolder, record: RunRecord) -> Path:
+    """Return the best step's checkpoint; where it is gone (or is the base model), the newest one that verifies.
 
     Raises:
         KitError: If there is none.
     """
-    best = run / f"checkpoint-{record.get('best_step')}"
+    best = run_folder.path / f"checkpoint-{record.get('best_step')}"
     if best.is_dir() and verify_checkpoint(best, record["id"]) is None:
         return best
-    newest = select_checkpoint(run, record["id"])
+    newest = select_checkpoint(run_folder, record["id"])
     if newest is None:
-        raise KitError(f"{run} has no checkpoint, and only a checkpoint holds the decoder. Train with --save-steps.")
+        raise KitError(
+            f"{run_folder} has no checkpoint, and only a checkpoint holds the decoder. Train with --save-steps."
+        )
     return newest
 
 
-def load_trained(settings: TrainSettings, checkpoint: Path, device: torch.device) -> TSDAELoss:
-    """Return encoder and decoder as they were saved, to be looked at.
+def load_loss(settings: TrainSettings, checkpoint: Path, device: torch.device) -> TSDAELoss:
+    """Return encoder and decoder of a checkpoint, in evaluation mode.
 
     Raises:
         KitError: If they cannot be loaded.
     """
-    from tsdae_kit.models.adapters import train_adapters
-    from tsdae_kit.models.loading import load_encoder
-    from tsdae_kit.training.trainer import LOSS_WEIGHTS, load_loss_state_dict
-    from tsdae_kit.tsdae.loss import TSDAELoss
-
     encoder = load_encoder(str(checkpoint), device, settings.trust_remote_code)
     encoder.float()
     if settings.lora_rank:
-        train_adapters(encoder, settings.lora_rank)
+        add_adapters(encoder, settings.lora_rank)
     loss = TSDAELoss(encoder, decoder=settings.decoder)
     load_loss_state_dict(loss, encoder, checkpoint / LOSS_WEIGHTS)
     loss.eval()

@@ -1,297 +1,153 @@
-"""A run's folder: its record ``run.json``, its lock, and which settings hold when it is resumed.
+"""Which run the settings mean: a new one, or the one that the output folder holds.
 
-Resuming (the same run, to the bit) takes its settings from the record; one given by hand that
-contradicts it is an error, unless changing it leaves the run's meaning as it is. Continuing from a
-trained model is a new run in a new folder, and needs nothing here.
+Resuming (the same run, to the bit) takes its settings from the record. A setting given by hand that contradicts the
+record is an error, unless changing it leaves the run's meaning as it is. Continuing from a trained model is a new run
+in a new folder, and needs nothing here.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from glob import escape
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import torch
+
 from tsdae_kit import distributed
 from tsdae_kit.config.conversion import make_settings, to_record
 from tsdae_kit.config.fields import flag
 from tsdae_kit.config.settings import NO_PAIRS, SCRATCH, RunSettings
-from tsdae_kit.errors import KitError, first_line
-from tsdae_kit.filesystem import (
-    atomic_file,
-    check_no_outside_links,
-    check_only_known_files,
-    held,
-    locked,
-    path_digests,
-    remove_known_files,
-    remove_leftovers,
-    write_json,
-)
-from tsdae_kit.reporting.run_page import OUTCOME, PAGE
-from tsdae_kit.training.checkpoints import SEAL, checkpoint_step, list_checkpoints, list_files
+from tsdae_kit.errors import KitError
+from tsdae_kit.filesystem import check_no_outside_links, check_only_known_files, path_digests, remove_known_files
+from tsdae_kit.run_folder import RunFolder, RunRecord, TaskName, is_run
 
 logger = logging.getLogger("tsdae_kit")
-RECORD = "run.json"
-FINAL = "final"
-BASE = "base"  # what the run began with
-METRICS = "metrics.jsonl"
-_TOP = (RECORD, METRICS, OUTCOME, PAGE, "train.log", "scores.json", "negatives-[0-9]*-*.parquet",
-        *[f"tensorboard/{depth}events.out.tfevents.*" for depth in ("", "*/")])  # fmt: skip
-# What the libraries write of a model, besides files of its own code; of older runs, and of those that were killed.
-_MODEL = (
-    "README.md", "config.json", "modules.json", "config_sentence_transformers.json", "sentence_*_config.json",
-    "adapter_config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json",
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
-    "vocab.txt", "merges.txt", "bpe.codes", "chat_template.jinja", "sentencepiece*.model", "spiece.model",
-    "tokenizer.model", "model.safetensors", "adapter_model.safetensors", "model-*-of-*.safetensors",
-    "model.safetensors.index.json",
-)  # fmt: skip
-_MODULE = "[0-9]*_[A-Z]*"  # 1_Pooling
-_IN_MODULE = (*_MODEL, "pytorch_model.bin")
-_STATE = (SEAL, "loss.safetensors", "optimizer.*", "scheduler.pt", "scaler.pt", "rng_state*.pth",
-          "trainer_state.json", "training_args.bin")  # fmt: skip
-_EVALUATED = {"eval_loss", "eval_score"}  # without held-out pairs there is a score alone
 _TIME = "%Y-%m-%d %H:%M:%S %z"
-_KEYS: dict[str, type | tuple[type, ...]] = {
-    "id": str,
-    "settings": dict,
-    "data": str,
-    "max_length": (int, type(None)),
-    "processes": int,
-    "versions": dict,
-}
-# May be missing
-_MORE: dict[str, type] = {"goals": dict, "about": dict, "finished_step": int, "best_step": int, "files": list}
-_LIBRARIES = (
-    "tsdae_kit",
-    "torch",
-    "transformers",
-    "sentence-transformers",
-    "datasets",
-    "accelerate",
-    "numpy",
-)
+_LIBRARIES = ("tsdae_kit", "torch", "transformers", "sentence-transformers", "datasets", "accelerate", "numpy")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run: where it lives, what it does, and its record.
+    """One run.
 
     Attributes:
-        settings: The settings that hold, from the record and from what was given.
-        record: The content of ``run.json``; of a new run, ``None`` until it is begun.
+        settings: The settings that hold, from the record and from the call.
+        record: The content of ``run.json``; ``None`` for a new run.
         resume_from: A checkpoint asked for by path.
     """
 
     settings: RunSettings
-    record: dict[str, Any] | None
+    record: RunRecord | None
     resume_from: Path | None = None
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> RunFolder:
         """The run's folder."""
-        return self.settings.output
+        return RunFolder(self.settings.output)
 
 
-def plan_run(kind: type[RunSettings], given: Mapping[str, Any]) -> Run:
-    """Return the run that the given settings mean: a new one, or the one their output folder holds.
+def plan_run(kind: type[RunSettings], explicit: Mapping[str, Any]) -> Run:
+    """Return the run that the explicit settings mean.
 
     Raises:
         KitError: If the folder is in use and neither way out was chosen, or a setting contradicts the record.
     """
-    if "epochs" in given and given.get("max_steps") is not None:
+    if "epochs" in explicit and explicit.get("max_steps") is not None:
         raise KitError("--epochs and --max-steps both say how long to train. Give one.")
-    settings = make_settings(kind, given)
+    settings = make_settings(kind, explicit)
     resume_from = settings.resume if isinstance(settings.resume, Path) else None
     if resume_from is not None and not resume_from.is_dir():
         raise KitError(f"There is no checkpoint folder {resume_from}. Pass one, or --resume alone for the newest.")
-    if resume_from is not None and (resume_from / RECORD).is_file():  # a run's folder: its newest is meant
-        return plan_run(kind, {**given, "output": resume_from, "resume": True})
-    if resume_from is not None and "output" not in given:
-        given = {**given, "output": resume_from.parent}
-        settings = make_settings(kind, given)
-    record = read_record(settings.output)
+    if resume_from is not None and is_run(resume_from):  # its newest checkpoint is meant
+        return plan_run(kind, {**explicit, "output": resume_from, "resume": True})
+    if resume_from is not None and "output" not in explicit:
+        explicit = {**explicit, "output": resume_from.parent}
+        settings = make_settings(kind, explicit)
+    run_folder = RunFolder(settings.output)
+    record = run_folder.read_record()
     if record is None:
-        _check_foreign(settings, resume_from)
+        _check_unused(run_folder, resume_from)
         if not settings.sources:
             raise KitError(f"{NO_PAIRS}.")
         return Run(settings, None)
     if settings.overwrite:
-        inside = [
-            p for p in (Path(settings.model), *settings.sources) if settings.output.resolve() in p.resolve().parents
-        ]
-        if inside:
-            raise KitError(f"{inside[0]} lies in {settings.output}, which --overwrite deletes. Choose another one.")
-        check_only_known_files(settings.output, _written(settings.output))
+        _check_overwrite(run_folder, settings)
         return Run(settings, None)
     if not settings.resume:
         raise KitError(
-            f"{settings.output} holds a run already. Pass --resume to continue it, --overwrite to delete it, "
+            f"{run_folder} holds a run already. Pass --resume to continue it, --overwrite to delete it, "
             "or choose another --output."
         )
-    check_no_outside_links(settings.output)
-    return Run(_merge(record, given, settings), record, resume_from)
+    check_no_outside_links(run_folder.path)
+    return Run(_merge(record, explicit, settings), record, resume_from)
 
 
-def _written(folder: Path) -> set[str]:
-    """Return patterns of all that the run in a folder wrote: what ``--overwrite`` deletes.
-
-    Files of a model are those that the run's record and the checkpoints' manifests list, or that are called as the
-    libraries call theirs: anyone may put more files beside a model, as one exported to ONNX.
-    """
-    recorded = (read_record(folder) or {}).get("files", [])
-    listed = {escape(name) for name in recorded if isinstance(name, str)}
-    checkpoints = {path.name: list_files(path) for path in list_checkpoints(folder)}
-    model = {*_MODEL, *[f"{_MODULE}/{name}" for name in _IN_MODULE], *listed}
-    saved = {escape(name) for names in checkpoints.values() for name in names}
-    known = {FINAL: model, BASE: model | saved}
-    known |= {name: {*map(escape, names), SEAL} if names else model | {*_STATE} for name, names in checkpoints.items()}
-    return {*_TOP, *[f"{place}/{name}" for place, names in known.items() for name in names]}
-
-
-def _check_foreign(settings: RunSettings, resume_from: Path | None) -> None:
-    folder = settings.output
-    if resume_from is not None or list_checkpoints(folder):
+def _check_unused(run_folder: RunFolder, resume_from: Path | None) -> None:
+    """Refuse a folder that holds checkpoints of an unknown run, or anything else."""
+    folder = run_folder.path
+    if resume_from is not None or run_folder.checkpoints():
         raise KitError(
-            f"{folder} has no {RECORD}, so it is not known what its checkpoints belong to. "
+            f"{folder} has no {run_folder.record_file.name}, so it is not known what its checkpoints belong to. "
             "Restore the file, or choose another --output."
         )
-    foreign = sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
-    if foreign or folder.is_file():
-        raise KitError(f"{folder} is in use and holds no run ({', '.join(foreign[:3])}). Choose another --output.")
+    others = sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")) if folder.is_dir() else []
+    if others or folder.is_file():
+        raise KitError(f"{folder} is in use and holds no run ({', '.join(others[:3])}). Choose another --output.")
 
 
-def _merge(record: Mapping[str, Any], given: Mapping[str, Any], asked: RunSettings) -> RunSettings:
-    if strange := record["settings"].keys() - {entry.name for entry in fields(asked)}:
+def _check_overwrite(run_folder: RunFolder, settings: RunSettings) -> None:
+    """Refuse to delete a folder that holds an input of the new run, or files that no run wrote."""
+    inputs = (Path(settings.model), *settings.sources)
+    inside = [path for path in inputs if run_folder.path.resolve() in path.resolve().parents]
+    if inside:
+        raise KitError(f"{inside[0]} lies in {run_folder}, which --overwrite deletes. Choose another one.")
+    check_only_known_files(run_folder.path, run_folder.known_files())
+
+
+def _merge(record: RunRecord, explicit: Mapping[str, Any], asked: RunSettings) -> RunSettings:
+    """Return the record's settings with those explicit ones that may change."""
+    if unknown := record["settings"].keys() - {entry.name for entry in fields(asked)}:
         raise KitError(
-            f"{asked.output} holds a run of another stage or version ({', '.join(sorted(strange))}). "
+            f"{asked.output} holds a run of another stage or version ({', '.join(sorted(unknown))}). "
             "Choose another --output."
         )
     recorded = recorded_settings(record, type(asked))
-    if "epochs" in given or given.get("max_steps") is not None:
+    if "epochs" in explicit or explicit.get("max_steps") is not None:
         recorded.pop("epochs", None)
         recorded.pop("max_steps", None)
-    stands = make_settings(type(asked), recorded)
+    before = make_settings(type(asked), recorded)
     changes = {}
     conflicts = []
     for entry in fields(asked):
-        value, before = getattr(asked, entry.name), getattr(stands, entry.name)
-        if entry.name not in given or value in ("auto", None):
+        value, recorded_value = getattr(asked, entry.name), getattr(before, entry.name)
+        if entry.name not in explicit or value in ("auto", None):
             continue
         if entry.metadata["may_change"] or not entry.metadata["recorded"]:
             changes[entry.name] = value
-        elif value != before:
-            conflicts.append(f"{flag(entry.name)} is {value}, but the run was started with {before}")
+        elif value != recorded_value:
+            conflicts.append(f"{flag(entry.name)} is {value}, but the run was started with {recorded_value}")
     if conflicts:
         raise KitError(f"{'; '.join(conflicts)}. Leave it out to resume, or start a new run with another --output.")
     return make_settings(type(asked), {**recorded, "output": asked.output, **changes})
 
 
-def recorded_settings(record: Mapping[str, Any], kind: type[RunSettings]) -> dict[str, Any]:
-    """Return the settings that a record decides; others that stand in it, as whether to run code, do not count."""
-    counting = {entry.name for entry in fields(kind) if entry.metadata["recorded"]}
-    return {name: value for name, value in record["settings"].items() if name in counting}
+def recorded_settings(record: RunRecord, kind: type[RunSettings]) -> dict[str, Any]:
+    """Return the settings that a record decides; whether to run foreign code, for example, it does not."""
+    decided = {entry.name for entry in fields(kind) if entry.metadata["recorded"]}
+    return {name: value for name, value in record["settings"].items() if name in decided}
 
 
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """Return the run's record, or ``None`` if the folder holds none.
-
-    Raises:
-        KitError: If there is one that cannot be read.
-    """
-    path = folder / RECORD
-    if not path.is_file():
-        return None
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        for key, kind in {**_KEYS, **{key: kind for key, kind in _MORE.items() if key in record}}.items():
-            if not isinstance(record[key], kind):
-                raise TypeError(f"{key} is {record[key]!r}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise KitError(f"{path} is damaged ({first_line(error)}). Restore it, or choose another --output.") from error
-    return dict(record)
-
-
-def begin_run(
-    settings: RunSettings, fingerprint: str, max_length: int | None, goals: Mapping[str, str], about: Mapping[str, str]
-) -> dict[str, Any]:
-    """Make the run's folder and its record; delete the run before it if ``overwrite`` says so.
-
-    Args:
-        settings: All of them, resolved.
-        fingerprint: The prepared data's.
-        max_length: The base model's, in tokens, which the final model gets back.
-        goals: What the run is scored by, with a digest of each.
-        about: What the stage says of its data, for the model's card.
-    """
-    if settings.overwrite and settings.output.exists():
-        remove_known_files(settings.output, _written(settings.output))
-    settings.output.resolve().mkdir(parents=True, exist_ok=True)
-    record = {
-        "id": uuid4().hex,
-        "started": time.strftime(_TIME),
-        "settings": to_record(settings),
-        "data": fingerprint,
-        "model_digest": None if settings.model == SCRATCH else path_digests([settings.model]).get(settings.model),
-        "max_length": max_length,
-        "goals": dict(goals),
-        "about": dict(about),
-        "processes": distributed.world_size(),
-        "versions": _environment(),
-    }
-    write_json(settings.output / RECORD, record)
-    return record
-
-
-def finish_run(settings: RunSettings, record: Mapping[str, Any], steps: int) -> None:
-    """Note in the record that the final model, just written, stands for this many steps, and which files it has."""
-    final = settings.output / FINAL
-    files = sorted(path.relative_to(final).as_posix() for path in final.rglob("*") if path.is_file())
-    done = {"settings": to_record(settings), "finished_step": steps, "finished": time.strftime(_TIME), "files": files}
-    write_json(settings.output / RECORD, {**record, **done})
-
-
-def _environment() -> dict[str, str]:
-    """Return what else decides the bits: the libraries' versions, and into how many threads sums are split."""
-    import torch
-
-    return {name: version(name) for name in _LIBRARIES} | {"threads": str(torch.get_num_threads())}
-
-
-@contextmanager
-def sole_owner(folder: Path) -> Iterator[None]:
-    """Hold the run's folder, and this process for the run; clear what a killed one left unfinished in the folder.
+def check_unchanged(run: Run, record: RunRecord, fingerprint: str) -> None:
+    """Compare a resumed run with its record: other data is refused, other library versions are a warning.
 
     Raises:
-        KitError: If another run has the folder, or trains in this process.
+        KitError: If the data or the number of processes differs.
     """
-    with locked(folder, wait=False) as got, held("training", wait=False) as alone:
-        if not got:
-            raise KitError(f"Another run is going on in {folder}. Wait for it, or choose another --output.")
-        if not alone:
-            raise KitError(
-                "Another run trains in a thread of this process, and both would draw from the same random numbers. "
-                "Wait for it, or start this one in a process of its own."
-            )
-        remove_leftovers(folder)
-        yield
-
-
-def check_unchanged(run: Run, fingerprint: str) -> None:
-    """Compare what a resumed run was started with: other data is refused, other libraries are said.
-
-    Raises:
-        KitError: If the prepared data or the number of processes is not the one of the record.
-    """
-    record = run.record or {}
     if record["data"] != fingerprint:
         raise KitError(
             f"{', '.join(map(str, run.settings.sources))} has the fingerprint {fingerprint}, "
@@ -303,36 +159,60 @@ def check_unchanged(run: Run, fingerprint: str) -> None:
             f"The run was started by {record['processes']} processes, and now there are {distributed.world_size()}: "
             f"other batches. Start {record['processes']}, or begin a new run with --model {run.folder}/checkpoint-N."
         )
-    today = _environment()
-    changed = [
-        f"{name} {then}, now {today[name]}" for name, then in record["versions"].items() if then != today.get(name)
-    ]
+    now = _versions()
+    changed = [f"{name} {then}, now {now[name]}" for name, then in record["versions"].items() if then != now.get(name)]
     if changed:
         logger.warning("The run was started with %s: it may not end in the same bits.", "; ".join(changed))
 
 
-def trim_metrics(path: Path, checkpoint: Path | None) -> set[int]:
-    """Drop the lines of steps that will be done again, so that each step is in ``metrics.jsonl`` once.
+def begin_run(task: TaskName, settings: RunSettings, facts: Mapping[str, Any]) -> RunRecord:
+    """Make the run's folder and its record; with ``overwrite``, delete the run that was there.
 
-    Returns:
-        The steps whose evaluation is in what is left.
+    Args:
+        task: What kind of run it is.
+        settings: All of them, resolved.
+        facts: The record's ``data``, ``max_length``, ``goals`` and ``about``.
     """
-    evaluated: set[int] = set()
-    if path.exists():
-        step = checkpoint_step(checkpoint) if checkpoint else 0
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines() if checkpoint else []:
-            with suppress(ValueError, KeyError, TypeError):  # a line that a kill or a full disk cut off
-                entry = json.loads(line)
-                if entry["step"] <= step:
-                    kept.append(line)
-                    evaluated |= {entry["step"]} if entry.keys() & _EVALUATED else set()
-        with atomic_file(path) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    return evaluated
+    run_folder = RunFolder(settings.output)
+    if settings.overwrite and run_folder.path.exists():
+        remove_known_files(run_folder.path, run_folder.known_files())
+    run_folder.path.resolve().mkdir(parents=True, exist_ok=True)
+    digest = None if settings.model == SCRATCH else path_digests([settings.model]).get(settings.model)
+    record: Any = {
+        "id": uuid4().hex, "task": task, "started": time.strftime(_TIME), "settings": to_record(settings),
+        "model_digest": digest, **facts, "processes": distributed.world_size(), "versions": _versions(),
+    }  # fmt: skip
+    begun: RunRecord = record
+    run_folder.write_record(begun)
+    return begun
+
+
+def finish_run(settings: RunSettings, record: RunRecord, steps: int, best: int, stopped_early: bool) -> None:
+    """Add to the record that the final model was written.
+
+    Args:
+        settings: The run's, resolved.
+        record: The run's.
+        steps: The last step.
+        best: The step whose model is the final one.
+        stopped_early: Whether patience ended the run.
+    """
+    run_folder = RunFolder(settings.output)
+    final = run_folder.final
+    files = sorted(path.relative_to(final).as_posix() for path in final.rglob("*") if path.is_file())
+    done: Any = {
+        "settings": to_record(settings), "finished_step": steps, "best_step": best, "stopped_early": stopped_early,
+        "finished": time.strftime(_TIME), "files": files,
+    }  # fmt: skip
+    run_folder.write_record({**record, **done})
 
 
 def settings_differences(settings: RunSettings) -> list[str]:
     """Return ``name value`` for each recorded setting that is not its default."""
     defaults = {f.name: f.default for f in fields(settings)}
     return [f"{name} {value}" for name, value in to_record(settings).items() if value != defaults[name]]
+
+
+def _versions() -> dict[str, str]:
+    """Return what else decides the bits: the libraries' versions, and the number of threads that share a sum."""
+    return {name: version(name) for name in _LIBRARIES} | {"threads": str(torch.get_num_threads())}

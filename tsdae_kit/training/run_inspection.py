@@ -17,9 +17,10 @@ from tsdae_kit.models.devices import choose_device
 from tsdae_kit.models.loading import load_encoder
 from tsdae_kit.models.nearest_neighbours import find_nearest_neighbours
 from tsdae_kit.models.prompts import text_prompt
-from tsdae_kit.training.checkpoints import checkpoint_step
-from tsdae_kit.training.measurements import REBUILT, find_decoder, load_trained
-from tsdae_kit.training.resuming import FINAL, read_record, recorded_settings
+from tsdae_kit.run_folder import RunFolder, checkpoint_step
+from tsdae_kit.training.measurements import find_decoder, load_loss
+from tsdae_kit.training.resuming import recorded_settings
+from tsdae_kit.training.task import REBUILT_SENTENCES
 from tsdae_kit.tsdae.reconstruction import rebuild
 
 logger = logging.getLogger("tsdae_kit")
@@ -27,23 +28,24 @@ logger = logging.getLogger("tsdae_kit")
 
 def inspect(settings: InspectSettings) -> list[tuple[str, str, str, list[tuple[float, str]]]]:
     """Return each sentence, its noisy form, what is rebuilt of it, and its nearest training sentences."""
-    record = read_record(settings.run)
-    if record is None or "data" not in record["settings"]:
+    run_folder = RunFolder(settings.run)
+    record = run_folder.read_record()
+    if record is None or record["task"] != "tsdae":
         raise KitError(f"{settings.run} holds no run of stage one, whose decoder rebuilds. Name the folder of one.")
-    by_hand = {"output": settings.run, "trust_remote_code": settings.trust_remote_code}
-    trained = make_settings(TrainSettings, {**recorded_settings(record, TrainSettings), **by_hand})
+    overrides = {"output": settings.run, "trust_remote_code": settings.trust_remote_code}
+    trained = make_settings(TrainSettings, {**recorded_settings(record, TrainSettings), **overrides})
     corpus = load_prepared(settings.data or trained.data, settings.noise)
-    checkpoint = find_decoder(settings.run, record)
+    checkpoint = find_decoder(run_folder, record)
     device = choose_device(settings.device)
     with quiet_frameworks():
-        loss = load_trained(trained, checkpoint, device)
+        loss = load_loss(trained, checkpoint, device)
     logger.info("%s, step %d.", settings.run, checkpoint_step(checkpoint))
     shown = corpus.held_out if corpus.held_out_size else corpus.train
-    texts = list(settings.text) or shown[spread(len(shown), REBUILT)]["clean"]
+    texts = list(settings.text) or shown[spread(len(shown), REBUILT_SENTENCES)]["clean"]
     noisy = [corpus.noise(text) for text in texts]
     searched = corpus.train[spread(corpus.size, settings.searched)]["clean"]
     rebuilt = rebuild(loss, noisy, texts, text_prompt(loss.encoder))
-    final = settings.run / FINAL
+    final = run_folder.final
     with quiet_frameworks():
         encoder = load_encoder(str(final), device, trained.trust_remote_code) if final.is_dir() else loss.encoder
     neighbours = find_nearest_neighbours(encoder, texts, searched, settings.nearest)

@@ -36,14 +36,14 @@ from tsdae_kit.console import show_bytes
 from tsdae_kit.errors import KitError, first_line
 from tsdae_kit.filesystem import atomic_folder
 from tsdae_kit.models.compatibility import write_compatible_config
+from tsdae_kit.run_folder import LOSS_WEIGHTS, RunFolder
 from tsdae_kit.training import checkpoints
 from tsdae_kit.training.batch_samplers import ShardedBatchSampler
 from tsdae_kit.training.loss_components import LossComponents
-from tsdae_kit.training.model_selection import Selection
+from tsdae_kit.training.model_selection import ModelSelection
 from tsdae_kit.training.signals import EvaluationStopped, ignore_signals
 
 logger = logging.getLogger("tsdae_kit")
-LOSS_WEIGHTS = "loss.safetensors"
 
 
 class ResumableTrainer(SentenceTransformerTrainer):
@@ -60,7 +60,7 @@ class ResumableTrainer(SentenceTransformerTrainer):
         *args: Any,
         run_id: str = "",
         on_save_error: Literal["continue", "stop"] = "continue",
-        selection: Selection | None = None,
+        selection: ModelSelection | None = None,
         **kwargs: Any,
     ) -> None:
         """Take the parent's arguments and ours.
@@ -223,7 +223,7 @@ class ResumableTrainer(SentenceTransformerTrainer):
                 staging.close()
                 if self.args.save_total_limit:
                     kept = {step, self.state.best_global_step or step}
-                    checkpoints.rotate(run, self.run_id, self.args.save_total_limit, kept)
+                    checkpoints.rotate(RunFolder(run), self.run_id, self.args.save_total_limit, kept)
 
     def _complete(self, folder: Path, step: int) -> None:
         """Add to the framework's files the loss's own weights, and seal the folder."""
@@ -233,7 +233,7 @@ class ResumableTrainer(SentenceTransformerTrainer):
         written.rmdir()
         written.parent.rmdir()
         save_file(loss_state_dict(self.loss, self.model), folder / LOSS_WEIGHTS)
-        checkpoints.seal(folder, self.run_id)
+        checkpoints.write_checksums(folder, self.run_id)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         # No model card for each checkpoint, and no pickle of the arguments, which nothing reads.
