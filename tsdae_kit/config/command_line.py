@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
-from tsdae_kit.config.conversion import did_you_mean
+from tsdae_kit.config.conversion import nearest
 from tsdae_kit.config.fields import (
     Group,
     Settings,
@@ -55,9 +55,10 @@ def parse_arguments(kind: type[Settings], prog: str, description: str, argv: Seq
 
 
 def _suggest_flags(unknown: Sequence[str], kind: type[Settings]) -> str:
-    flags = [flag(entry.name) for entry in fields(kind)]
-    words = (word.partition("=")[0].replace("_", "-") for word in unknown if word.startswith("--"))
-    return "".join(f" ({suggestion})" for word in words if (suggestion := did_you_mean(word, flags)))
+    names = [entry.name for entry in fields(kind)]
+    words = [word[2:].partition("=")[0].replace("-", "_") for word in unknown if word.startswith("--")]
+    near = [flag(name) for word in words if (name := nearest(word, names))]
+    return f" (did you mean {', '.join(near)}?)" if near else ""
 
 
 def make_main(

@@ -49,13 +49,14 @@ def make_settings(kind: type[AnySettings], explicit: Mapping[str, object]) -> An
     return settings
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``did you mean epochs?`` for a name that is close to a known one, else an empty text."""
-    return "".join(f"did you mean {near}?" for near in get_close_matches(name, list(known), n=1))
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is closest to a mistyped one, if one is close."""
+    return next(iter(get_close_matches(name, list(known), n=1)), None)
 
 
 def _suggest(name: str, known: list[str]) -> str:
-    return did_you_mean(name, known) or f"there are: {', '.join(known)}"
+    near = nearest(name, known)
+    return f"did you mean {near}?" if near else f"there are: {', '.join(known)}"
 
 
 def to_record(settings: Settings) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import tsdae_kit
 from tsdae_kit.config.command_line import read_config, with_underscores
-from tsdae_kit.config.conversion import did_you_mean, make_settings, to_record
+from tsdae_kit.config.conversion import make_settings, nearest, to_record
 from tsdae_kit.config.plan_inputs import missing_inputs
 from tsdae_kit.config.settings import SCRATCH, EvaluateSettings, FineTuneSettings, PrepareSettings, TrainSettings
 from tsdae_kit.console import show_messages
@@ -93,10 +93,10 @@ def _read(path: Path) -> tuple[Plan, list[str]]:
     content, problems = read_config(path), []
     for name in content:
         if name not in PLANNED_COMMANDS:
-            near = did_you_mean(name, PLANNED_COMMANDS)
-            known = ", ".join(PLANNED_COMMANDS)
+            near = nearest(name, PLANNED_COMMANDS)
+            hint = f" (did you mean {near}?)" if near else ""
             problems.append(
-                f"{path} has a part {name!r}, which is no stage{f' ({near})' if near else ''}; there are: {known}"
+                f"{path} has a part {name!r}, which is no stage{hint}; there are: {', '.join(PLANNED_COMMANDS)}"
             )
     plan: Plan = {}
     for name in PLANNED_COMMANDS:
