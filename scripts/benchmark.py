@@ -34,7 +34,7 @@ from transformers import TrainerCallback
 
 from tsdae_kit import Noise, NoiseTransform, ResumableTrainer, TSDAELoss
 from tsdae_kit.config.settings import TrainSettings
-from tsdae_kit.console import quiet_frameworks
+from tsdae_kit.framework_output import quiet_frameworks
 from tsdae_kit.models.devices import choose_device
 from tsdae_kit.models.loading import load_encoder
 from tsdae_kit.training.memory import keep_freed_memory

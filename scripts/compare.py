@@ -56,18 +56,18 @@ from scripts.methods import (
     untrained_mini,
     whole,
 )
-from tsdae_kit.console import quiet_frameworks
 from tsdae_kit.evaluation.bootstrap import Difference, average, resample
 from tsdae_kit.evaluation.data import read_tasks
 from tsdae_kit.evaluation.metrics import Spearman, score
-from tsdae_kit.evaluation.proxy_tasks import make_proxies
+from tsdae_kit.evaluation.proxy_tasks import make_proxy_tasks
 from tsdae_kit.evaluation.scoring import Embeddings, score_task
 from tsdae_kit.evaluation.tasks import Retrieval, Task
+from tsdae_kit.framework_output import quiet_frameworks
 from tsdae_kit.models.devices import choose_device
 from tsdae_kit.models.loading import load_encoder
 
 CONTROL, DOCS, MINED = "stsb", 5000, 10_000  # documents beside the relevant ones; sentences mined for negatives
-BASE, MEAN, PROXY = "base", "mean", "noisy to clean"  # names of a row and of columns, as `make_proxies` has the last
+BASE, MEAN, PROXY = "base", "mean", "noisy to clean"  # names of a row and of columns; the last is a proxy task's
 LAST = (CONTROL, MEAN, PROXY)
 FIELDS = {  # corpus: what is reported
     "askubuntu": ("askubuntu",),
@@ -137,8 +137,8 @@ def fewer_docs(task: Retrieval) -> Retrieval:
     kept = sorted(relevant | set(range(min(DOCS, len(task.docs)))))
     place = {row: i for i, row in enumerate(kept)}
     grades = tuple({place[row]: grade for row, grade in grades.items()} for grades in task.grades)
-    itself = tuple(place.get(row, -1) for row in task.itself)
-    return replace(task, docs=tuple(task.docs[row] for row in kept), grades=grades, itself=itself)
+    identical_docs = tuple(place.get(row, -1) for row in task.identical_docs)
+    return replace(task, docs=tuple(task.docs[row] for row in kept), grades=grades, identical_docs=identical_docs)
 
 
 class Lab:
@@ -168,7 +168,8 @@ class Lab:
 
     def measure(self, field: str, seed: int, row: str, methods: Sequence[Method]) -> None:
         """Train with the methods in turn, each from the model before it, and keep the last one's scores."""
-        tasks = [*read_scored(self.options.data, field, self.options.tuning), *make_proxies(self.field(field).prepared)]
+        tasks = read_scored(self.options.data, field, self.options.tuning)
+        tasks += make_proxy_tasks(self.field(field).prepared)
         kept = read_scores(self.path(field, seed, row))
         missing = [task for task in tasks if task.name not in kept]
         if not missing:
@@ -200,8 +201,8 @@ def keep_scores(encoder: SentenceTransformer, tasks: Sequence[Task], kept: Score
     """Write what was kept, and the main metric of each task with its resamples."""
     embed = Embeddings(encoder, "the model", 64)
     for task in tasks:
-        sample = score_task(task, embed)[task.metrics[0]]
-        kept[task.name] = np.concatenate([[score(sample)], resample(sample, task.name)])
+        metric = score_task(task, embed)[task.metric_names[0]]
+        kept[task.name] = np.concatenate([[score(metric)], resample(metric, task.name)])
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}")  # others may be at it: the base model is every seed's
     with part.open("wb") as stream:

@@ -29,7 +29,7 @@ from transformers import AutoModelForMaskedLM, DataCollatorForLanguageModeling, 
 
 from tsdae_kit import adapt, fine_tune, load_prepared, prepare_corpus
 from tsdae_kit.config.settings import SCRATCH, ScratchSize, TrainSettings
-from tsdae_kit.corpus.noise import NoiseTransform
+from tsdae_kit.corpus.noise_transform import NoiseTransform
 from tsdae_kit.models.devices import choose_device
 from tsdae_kit.models.loading import load_encoder
 from tsdae_kit.training.tsdae_task import ENCODER_LEARNING_RATE, MAX_WARMUP_STEPS, TSDAETask

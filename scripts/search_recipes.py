@@ -31,12 +31,12 @@ from scripts.compare import main_tasks
 from scripts.methods import ALIKE, layer_rates, prepare_once
 from tsdae_kit import ResumableTrainer, TSDAELoss, load_prepared
 from tsdae_kit.config.settings import DecoderKind, TrainSettings
-from tsdae_kit.console import quiet_frameworks
-from tsdae_kit.corpus.noise import NoiseTransform
+from tsdae_kit.corpus.noise_transform import NoiseTransform
 from tsdae_kit.evaluation.data import read_tasks
 from tsdae_kit.evaluation.metrics import score
 from tsdae_kit.evaluation.scoring import Embeddings, score_task
 from tsdae_kit.evaluation.tasks import Task
+from tsdae_kit.framework_output import quiet_frameworks
 from tsdae_kit.models.devices import choose_device
 from tsdae_kit.models.loading import load_encoder
 from tsdae_kit.training.runner import resolve_hardware
@@ -161,7 +161,7 @@ def measure(encoder: SentenceTransformer, tasks: list[Task]) -> float:
     encoder.max_seq_length = SCORED
     embed = Embeddings(encoder, "the encoder", 64)
     with torch.inference_mode():
-        value = mean(score(score_task(task, embed)[task.metrics[0]]) for task in tasks)
+        value = mean(score(score_task(task, embed)[task.metric_names[0]]) for task in tasks)
     encoder.train(training)
     encoder.max_seq_length = length
     return value

@@ -1,4 +1,4 @@
-"""With ``--lora-rank`` only adapters learn and are saved; a killed run resumes to the bit; the final model is plain."""
+"""``--lora-rank``: only adapters are trained and saved; a killed run resumes to the bit; the final model is plain."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.test_families import GIVEN, make
 from tests.tiny import make_sentences
 from tsdae_kit import TSDAELoss, adapt
 from tsdae_kit.errors import KitError
-from tsdae_kit.models.adapters import merge_adapters, train_adapters
+from tsdae_kit.models.adapters import add_adapters, merge_adapters
 from tsdae_kit.models.loading import load_encoder
 from tsdae_kit.training.progress import Progress
 
@@ -22,9 +22,9 @@ CPU = torch.device("cpu")
 
 
 def adapted(folder: Path, family: str = "bert", rank: int = 4) -> SentenceTransformer:
-    """An encoder with adapters that already do something."""
+    """Return an encoder with adapters that change its embeddings."""
     encoder = load_encoder(str(make(family, folder)), CPU)
-    train_adapters(encoder, rank)
+    add_adapters(encoder, rank)
     torch.manual_seed(3)
     with torch.no_grad():
         for parameter in encoder.parameters():
@@ -99,7 +99,7 @@ def test_a_killed_run_with_adapters_ends_in_the_same_bits(kind: str, tmp_path: P
 
 
 def test_a_run_that_begins_from_an_adapter_s_checkpoint_begins_merged(tmp_path: Path, tiny_data: Path) -> None:
-    """Else its own weights would be frozen, as a loaded adapter's are."""
+    """Otherwise its own weights would stay frozen, as those of a loaded adapter are."""
     given = GIVEN | {"data": tiny_data, "model": str(make("bert", tmp_path))}
     adapt(**given, lora_rank=4, output="first")
     final = adapt(**given | {"model": "first/checkpoint-10", "max_steps": 4}, output="second")

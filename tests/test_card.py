@@ -104,7 +104,7 @@ def test_a_card_that_cannot_be_completed_costs_no_model(
     def fail(*_: Any, **__: Any) -> None:
         raise fault
 
-    monkeypatch.setattr("tsdae_kit.reporting.model_card.complete_card", fail)
+    monkeypatch.setattr("tsdae_kit.training.runner.complete_card", fail)
     final = adapt(model=str(tiny_model), data=tiny_data, output="run", max_steps=2, batch_size=8, device="cpu")
     assert (final / "model.safetensors").exists()
 

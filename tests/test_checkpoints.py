@@ -54,34 +54,34 @@ def test_a_damaged_checkpoint_is_passed_over_by_name(
     run = make_run(90, 100)
     damage(run / "checkpoint-100" / name)
     with caplog.at_level(logging.WARNING, "tsdae_kit"):
-        assert select_checkpoint(run, "a-run") == run / "checkpoint-90"
-    assert "Passing over checkpoint-100" in caplog.text
+        assert select_checkpoint(RunFolder(run), "a-run") == run / "checkpoint-90"
+    assert "Skipping checkpoint-100" in caplog.text
     with pytest.raises(KitError, match="checkpoint-100 cannot be used"):
-        select_checkpoint(run, "a-run", run / "checkpoint-100")
+        select_checkpoint(RunFolder(run), "a-run", run / "checkpoint-100")
 
 
 def test_the_newest_is_the_highest_number_not_the_last_in_the_alphabet() -> None:
-    assert select_checkpoint(make_run(5, 100, 20), "a-run") == Path("run/checkpoint-100")
+    assert select_checkpoint(RunFolder(make_run(5, 100, 20)), "a-run") == Path("run/checkpoint-100")
 
 
 def test_no_checkpoint_is_none_but_no_good_one_is_an_error() -> None:
     """A run must never start again from step 0 by itself (need 19)."""
-    assert select_checkpoint(Path("run"), "a-run") is None
+    assert select_checkpoint(RunFolder(Path("run")), "a-run") is None
     run = make_run(5, 6)
     for checkpoint in RunFolder(run).checkpoints():
         empty(checkpoint / "model.safetensors")
     with pytest.raises(KitError, match=r"No checkpoint in run can be used \(checkpoint-6: .*; checkpoint-5: "):
-        select_checkpoint(run, "a-run")
+        select_checkpoint(RunFolder(run), "a-run")
 
 
 def test_another_runs_checkpoint_is_not_ours() -> None:
     with pytest.raises(KitError, match="belongs to another run"):
-        select_checkpoint(make_run(5), "other-run")
+        select_checkpoint(RunFolder(make_run(5)), "other-run")
 
 
 def test_rotation_goes_by_step_and_spares_what_is_protected() -> None:
     run = make_run(9, 10, 100, 20)
-    rotate(run, "a-run", 2, protected={9})
+    rotate(RunFolder(run), "a-run", 2, protected={9})
     assert [path.name for path in RunFolder(run).checkpoints()] == [
         "checkpoint-100",
         "checkpoint-20",
@@ -92,7 +92,7 @@ def test_rotation_goes_by_step_and_spares_what_is_protected() -> None:
 def test_nothing_is_deleted_while_the_newest_does_not_read_back(caplog: pytest.LogCaptureFixture) -> None:
     run = make_run(1, 2, 3)
     flip_a_bit(run / "checkpoint-3" / "model.safetensors")
-    rotate(run, "a-run", 1, protected=set())
+    rotate(RunFolder(run), "a-run", 1, protected=set())
     assert len(RunFolder(run).checkpoints()) == 3
     assert "does not read back" in caplog.text
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from tests.tiny import make_sentences
 from tsdae_kit import KitError, load_prepared, prepare_corpus
 from tsdae_kit.corpus import local_engine
-from tsdae_kit.corpus.cleaning import Rules, clean_text
-from tsdae_kit.corpus.dataset import choose_held_out, read_manifest
+from tsdae_kit.corpus.cleaning import CleaningRules, clean_text
 from tsdae_kit.corpus.deduplication import SeenHashes
+from tsdae_kit.corpus.prepared_folder import read_manifest
+from tsdae_kit.corpus.sampling import choose_held_out
 
 
 @given(st.lists(st.lists(st.integers(0, 50), max_size=20), max_size=20))
@@ -64,7 +65,7 @@ def test_cleaning(text: str, clean: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"),
+    ("text", "reason"),
     [
         ("12.5 | 13.5 | 14.5 | mm", "few letters"),
         ("--------------", "few letters"),
@@ -75,12 +76,12 @@ def test_cleaning(text: str, clean: str) -> None:
         ("a doctor", "too short"),
     ],
 )
-def test_short_and_letterless_sentences_in_any_script(text: str, fault: str | None) -> None:
-    assert Rules(10, 2000, 0.3).fault(text) == fault
+def test_short_and_letterless_sentences_in_any_script(text: str, reason: str | None) -> None:
+    assert CleaningRules(10, 2000, 0.3).drop_reason(text) == reason
 
 
 def test_vowel_signs_are_letters() -> None:
-    assert Rules(10, 2000, 0.99).fault("डॉक्टर सुबह इलाज करते हैं") is None
+    assert CleaningRules(10, 2000, 0.99).drop_reason("डॉक्टर सुबह इलाज करते हैं") is None
 
 
 def test_rejects_are_kept_with_their_reason_and_three_examples_of_each_are_shown() -> None:
@@ -146,8 +147,8 @@ def contents(folder: str) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("split", ["line", "sentences"])
 def test_the_same_bytes_for_any_number_of_workers(split: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_engine, "_WORTH_A_WORKER", 1)
-    monkeypatch.setattr("tsdae_kit.corpus.reading.CHUNK", 2000)
+    monkeypatch.setattr(local_engine, "_BYTES_PER_WORKER", 1)
+    monkeypatch.setattr("tsdae_kit.corpus.blocks.BLOCK_BYTES", 2000)
     sentences = make_sentences(1000)
     Path("c.txt").write_text("\n".join([*sentences[:700], "", "x", *sentences[300:]]))
     for workers in (1, 2, 3):
@@ -160,7 +161,7 @@ def test_the_same_bytes_for_any_number_of_workers(split: str, monkeypatch: pytes
 
 
 def test_a_fault_in_a_worker_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_engine, "_WORTH_A_WORKER", 1)
+    monkeypatch.setattr(local_engine, "_BYTES_PER_WORKER", 1)
     Path("c.txt").write_bytes("\n".join(make_sentences(100)).encode() + b"\n\xff and more\n")
     with pytest.raises(KitError, match=r"c\.txt, line 101: the byte 0xff"):
         prepare_corpus(files=["c.txt"], output="out", workers=2)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.tiny import make_sentences
 from tsdae_kit import adapt, load_prepared, prepare_corpus
-from tsdae_kit.corpus.dataset import SPLITS, read_batches
+from tsdae_kit.corpus.prepared_folder import SPLITS, read_batches
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 

@@ -151,8 +151,7 @@ def test_bm25_ranks_by_rare_words_in_any_script() -> None:
 
 def test_bm25_without_its_library_is_one_line(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "bm25s", None)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(KitError, match=r"tsdae_kit\[bm25\]"):
+    with pytest.raises(KitError, match=r"bm25 needs the package bm25s\. .*pip install 'tsdae_kit\[bm25\]'"):
         score_models(models=["bm25"], data=[data])
 
 
@@ -191,7 +190,7 @@ def test_sentences_of_one_document_are_a_second_proxy(tiny_model: Path, monkeypa
         assert {task.docs[row] for row in grades} == others
     report = score_models(models=[tiny_model], data=["prepared"], device="cpu")
     assert [row["metric"] for row in report["results"]] == ["MRR@10"] * 2
-    monkeypatch.setattr(proxy_tasks, "ROWS", 45)  # of 90
+    monkeypatch.setattr(proxy_tasks, "MAX_ROWS", 45)  # of 90
     _, part = read_tasks("prepared", "test")
     assert isinstance(part, Retrieval)
     assert 5 < len(part.queries) < 25
@@ -218,19 +217,19 @@ def test_a_model_of_nans_is_refused(data: Path, load_tiny: Callable[[], Sentence
     with torch.no_grad():
         model.transformers_model.get_input_embeddings().weight.fill_(float("nan"))
     model.save_pretrained("broken", create_model_card=False)
-    with pytest.raises(KitError, match="broken gives embeddings that are no numbers"):
+    with pytest.raises(KitError, match="The embeddings of broken hold NaN or infinity"):
         score_models(models=["broken"], data=[data], device="cpu")
 
 
 @pytest.mark.parametrize(
     ("file", "line", "expected"),
     [
-        ("qrels.tsv", "q1\td7\t3", "qrels.tsv, line 41: the document 'd7' was judged 0 for the query 'q1' before, and"),
-        ("qrels.tsv", "q1\td1\tinf", "qrels.tsv, line 41: the grade 'inf' is no number"),
+        ("qrels.tsv", "q1\td7\t3", "qrels.tsv, line 41: the document 'd7' has the grade 3 for the query 'q1', and 0"),
+        ("qrels.tsv", "q1\td1\tinf", "qrels.tsv, line 41: the grade 'inf' is not a number"),
         ("qrels.tsv", "q1\td1\tgood", "qrels.tsv, line 41: the grade 'good'"),
         ("qrels.tsv", "q1 d1 1", "qrels.tsv, line 41: 1 fields where the first line has 3"),
-        ("docs.jsonl", '{"id": "d1", "text": "again"}', "docs.jsonl, line 61: the id 'd1' was there before"),
-        ("docs.jsonl", '{"id": "d77", "body": "x"}', r"docs.jsonl, line 61: text missing \(there is: id, body\)"),
+        ("docs.jsonl", '{"id": "d1", "text": "again"}', "docs.jsonl, line 61: the id 'd1' already has another text"),
+        ("docs.jsonl", '{"id": "d77", "body": "x"}', r"docs.jsonl, line 61: text missing \(columns: id, body\)"),
         ("queries.jsonl", "{", "queries.jsonl, line 11: no JSON"),
         ("rerank.jsonl", '{"query": "a", "positive": "b", "negative": []}', "rerank.jsonl, line 11: positive and"),
         ("pairs_test.tsv", "high\ta\tb", "pairs_test.tsv, line 31: the score 'high'"),
@@ -285,7 +284,7 @@ def test_tables_that_fail_cost_no_scores(
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("tsdae_kit.evaluation.result_tables.show_all", fail)
+    monkeypatch.setattr("tsdae_kit.evaluation.model_comparison.format_summary_table", fail)
     report = score_models(models=[tiny_model], data=[data], device="cpu")
     assert json.loads(Path("scores.json").read_text())["results"] == report["results"]
-    assert "!!! The tables could not be shown (ZeroDivisionError). The scores are whole: scores.json." in caplog.text
+    assert "!!! The tables could not be shown (ZeroDivisionError). The scores are written: scores.json." in caplog.text

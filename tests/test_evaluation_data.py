@@ -28,7 +28,7 @@ from tsdae_kit.evaluation.metrics import score
 from tsdae_kit.evaluation.ranking_metrics import measure_ranking
 from tsdae_kit.evaluation.scoring import score_task
 from tsdae_kit.evaluation.tasks import Pairs, Reranking, Retrieval, Task
-from tsdae_kit.evaluation.validation_sets import Goal, read_validation_set
+from tsdae_kit.evaluation.validation_sets import ValidationSet, read_validation_set
 
 SENTENCES = make_sentences(30)
 DOCS = [{"_id": f"d{i}", "title": "On sleep" if i % 2 else "", "text": text} for i, text in enumerate(SENTENCES)]
@@ -151,7 +151,7 @@ def test_judgements_are_read_as_beir_trec_and_we_write_them(
 ) -> None:
     write(f"field/{name}", content)
     assert read_tasks("field", "test") == [EXPECTED]
-    assert f"field/{name} is read, and not qrels/test.tsv" in messages()
+    assert f"field/{name} is read; ignored: qrels/test.tsv" in messages()
 
 
 @pytest.mark.usefixtures("beir")
@@ -160,7 +160,7 @@ def test_docs_win_over_corpus_and_it_is_said(messages: Callable[[], str]) -> Non
     (task,) = read_tasks("field", "test")
     assert isinstance(task, Retrieval)
     assert task.docs[29] == "another"
-    assert "field/docs.jsonl is read, and not field/corpus.jsonl." in messages()
+    assert "field/docs.jsonl is read; ignored: field/corpus.jsonl." in messages()
 
 
 def test_grades_between_whole_numbers_are_gains_as_they_are() -> None:
@@ -177,9 +177,7 @@ def test_judgements_of_unknown_ids_are_counted_together_and_most_are_refused(mes
         "field/qrels.tsv: 5 of 25 judgements name documents that are not in corpus.jsonl (x0, x1, x2, ...): "
         in messages()
     )
-    assert (
-        "field/qrels.tsv: 2 of 25 judgements name queries that are not in queries.jsonl (z1): left out." in messages()
-    )
+    assert "field/qrels.tsv: 2 of 25 judgements name queries that are not in queries.jsonl (z1): skipped." in messages()
     write("field/qrels.tsv", tabbed([(query, f"doc{doc}", grade) for query, doc, grade in JUDGED]))
     with pytest.raises(KitError, match=r"18 of 18 judgements name documents that are not in corpus.jsonl \(docd0, "):
         read_tasks("field", "test")
@@ -189,9 +187,9 @@ def test_judgements_of_unknown_ids_are_counted_together_and_most_are_refused(mes
 def test_an_id_may_be_repeated_with_its_text_alone(messages: Callable[[], str]) -> None:
     write("field/corpus.jsonl", lines([*DOCS, DOCS[3]]))
     assert read_tasks("field", "test") == [EXPECTED]
-    assert "corpus.jsonl: 1 lines repeat an id and its text" in messages()
+    assert "corpus.jsonl: 1 lines repeat an id and its text; each is read once." in messages()
     write("field/corpus.jsonl", lines([*DOCS, {**DOCS[3], "text": "another"}]))
-    with pytest.raises(KitError, match=r"corpus.jsonl, line 31: the id 'd3' was there before, with another text"):
+    with pytest.raises(KitError, match=r"corpus.jsonl, line 31: the id 'd3' already has another text"):
         read_tasks("field", "test")
 
 
@@ -200,7 +198,7 @@ def test_queries_without_a_relevant_document_or_a_text_are_counted(messages: Cal
     write("field/qrels.tsv", tabbed([*JUDGED, ("q7", "d1", 0), ("q8", "d1", 1)]))
     write("field/queries.jsonl", lines([*QUERIES[:8], {"_id": "q8", "text": None}]))
     assert read_tasks("field", "test") == [EXPECTED]
-    assert "2 of 8 judged queries have no relevant document or no text and are left out" in messages()
+    assert "2 of 8 judged queries have no relevant document or no text and are skipped" in messages()
 
 
 def test_a_document_that_is_the_query_is_left_out_of_its_ranking(messages: Callable[[], str]) -> None:
@@ -215,20 +213,36 @@ def test_a_document_that_is_the_query_is_left_out_of_its_ranking(messages: Calla
     write("f/qrels/test.tsv", tabbed([("query-id", "corpus-id", "score"), (0, 1, 1), (1, 2, 1), (3, 3, 1)]))
     (task,) = read_tasks("f", "test")
     assert isinstance(task, Retrieval)
-    assert task.itself == (0, -1, -1)  # the third is judged to be relevant to itself
-    assert "f retrieval: 1 of 3 queries are documents themselves" in messages()
+    assert task.identical_docs == (0, -1, -1)  # the third is judged to be relevant to itself
+    assert "f retrieval: 1 of 3 queries are also documents" in messages()
     vectors = {text: torch.eye(4)[i] for i, text in enumerate(task.docs)}
     vectors |= {"The cat  sat here": torch.tensor([0.9, 0.4, 0.1, 0.0]), "the dog": torch.tensor([0.0, 0.1, 0.9, 0.0])}
     found = score_task(task, lambda texts, role: torch.stack([vectors[text] for text in texts]))
-    assert {metric: score(sample) for metric, sample in found.items()} == dict.fromkeys(task.metrics, 100)
+    assert {name: score(metric) for name, metric in found.items()} == dict.fromkeys(task.metric_names, 100)
     by_words = score_with_bm25(task)
     assert by_words is not None
     assert score(by_words["MRR@10"]) == 100
-    assert Goal("f", "test", (task,)).digest != Goal("f", "test", (Retrieval(task.name, *_parts(task)),)).digest
+    no_identical_docs = Retrieval(task.name, task.queries, task.docs, task.grades)
+    assert ValidationSet("f", "test", (task,)).digest != ValidationSet("f", "test", (no_identical_docs,)).digest
 
 
-def _parts(task: Retrieval) -> tuple[Any, ...]:
-    return task.queries, task.docs, task.grades
+@pytest.mark.parametrize(
+    ("task", "digest"),
+    [
+        (
+            Retrieval("f retrieval", ("a", "b"), ("a", "c d"), ({1: 1}, {0: 0.5, 1: 2}), identical_docs=(0, -1)),
+            "81c0b80b92f76d8a6338f5c7a128ce30",
+        ),
+        (
+            Reranking("f reranking", ("q",), (("a",),), (("b", "c"),)),
+            "b457333700d751ac5d0f5af2ef6ba8b5",
+        ),
+        (Pairs("f pairs", ("a", "it's"), ("b", "ü"), (0.5, 2.0)), "cf0e3b9e48adb37fd08a7cf31ef0b2a5"),
+    ],
+)
+def test_digests_are_those_in_the_records_of_earlier_runs(task: Task, digest: str) -> None:
+    """Computed before the classes were renamed: with another digest a run could not be resumed."""
+    assert ValidationSet(f"f {task.metric_names[0]}", "dev", (task,)).digest == digest
 
 
 LISTS = [{"query": SENTENCES[i], "positive": SENTENCES[10:12], "negative": SENTENCES[20:24]} for i in range(4)]
@@ -256,7 +270,7 @@ def test_reranking_lists_are_read_in_every_format(name: str, content: str) -> No
 def test_rows_without_a_positive_or_negative_are_counted(messages: Callable[[], str]) -> None:
     write("field/rerank.jsonl", lines([*LISTS, {"query": "a", "positive": [], "negative": ["b"]}]))
     read_tasks("field", "test")
-    assert "rerank.jsonl: 1 of 5 rows lack a query, a positive or a negative and are left out." in messages()
+    assert "rerank.jsonl: 1 of 5 rows lack a query, a positive or a negative and are skipped." in messages()
 
 
 PAIRS = [(i % 2, SENTENCES[i], SENTENCES[i + 1]) for i in range(8)]
@@ -305,7 +319,7 @@ def test_classes_are_no_scores(name: str, content: str) -> None:
     """By NLI's numbers a contradiction would be the closest pair."""
     write(f"field/{name}", content)
     with pytest.raises(
-        KitError, match=r"holds (-1, )?0, (1, )?2, which may be classes .* call the column score"
+        KitError, match=r"holds (-1, )?0, (1, )?2, which may be the classes of NLI .* call the column score"
     ) as raised:
         read_tasks(f"field/{name}", "test")
     check_advice(str(raised.value))
@@ -323,7 +337,7 @@ def test_whole_numbers_called_a_score_are_scores() -> None:
 
 def test_row_numbers_are_no_scores() -> None:
     write("field/pairs_test.tsv", tabbed([(10 + i, SENTENCES[i], SENTENCES[i + 1]) for i in range(4)]))
-    with pytest.raises(KitError, match=r"pairs_test.tsv: the first column holds another whole number in each row"):
+    with pytest.raises(KitError, match=r"pairs_test.tsv: the first column holds a different whole number in each row"):
         read_tasks("field", "test")
     for scores in ((10, 10, 30), (0, 3, 5), (0.5, 20, 30), (7, 9)):
         write("field/pairs_test.tsv", tabbed([(score, "a", "b") for score in scores]))
@@ -359,9 +373,7 @@ def test_of_two_columns_of_ids_the_judged_one_is_read(other: str) -> None:
     assert read_tasks("field", "test") == [EXPECTED]
     ids = [row["_id"] for row in DOCS]
     write("field/corpus.jsonl", lines([{**row, other: key} for row, key in zip(DOCS, reversed(ids), strict=True)]))
-    with pytest.raises(
-        KitError, match=rf"corpus.jsonl: the ids may be those of '_id' or '{other}': the judgements name"
-    ):
+    with pytest.raises(KitError, match=rf"corpus.jsonl: the ids may be in '_id' or '{other}': each matches"):
         read_tasks("field", "test")
 
 
@@ -377,7 +389,7 @@ def test_text_and_another_with_a_score_are_a_pair(names: tuple[str, ...]) -> Non
 
 def test_a_score_beside_one_text_is_refused() -> None:
     write("field/x.csv", as_csv([{"text": text, "label": i % 2} for i, text in enumerate(SENTENCES[:8])]))
-    with pytest.raises(KitError, match=r"for a test without labels, leave the score out"):
+    with pytest.raises(KitError, match=r"to score without labels, remove the score column"):
         read_tasks("field/x.csv", "test")
 
 
@@ -388,7 +400,7 @@ def test_an_empty_positive_or_negative_is_none(messages: Callable[[], str]) -> N
     assert isinstance(task, Reranking)
     assert (task.positives, task.negatives) == ((("a",),), (("b",),))
     assert "2 of 3 rows lack a query, a positive or a negative" in messages()
-    assert "rerank.jsonl: 1 positives or negatives are empty and are left out." in messages()
+    assert "rerank.jsonl: 1 positives or negatives are empty and are skipped." in messages()
 
 
 def test_a_corpus_in_tsv_is_a_test_without_labels() -> None:
@@ -464,7 +476,7 @@ BROKEN: list[tuple[str, str, str]] = [
     ("corpus.jsonl", lines([{"_id": ["d0"], "text": "b"}]), r"line 1: the id is a list"),
     ("corpus.jsonl", lines([{"_id": None, "text": "b"}]), r"line 1: the id is nothing"),
     ("corpus.jsonl", lines([{"text": "b"}]), r"line 1: id missing"),
-    ("corpus.jsonl", '["a"]', r"line 1: id missing \(there is: text\)"),
+    ("corpus.jsonl", '["a"]', r"line 1: id missing \(columns: text\)"),
     ("queries.jsonl", lines([{"_id": "q0", "text": True}]), r"line 1: the column 'text' holds true or false"),
     ("queries.jsonl", "[{]", r"line 1: no JSON"),
     ("queries.jsonl", "5\n", r"line 1: it holds a number, not an object"),
@@ -474,23 +486,25 @@ BROKEN: list[tuple[str, str, str]] = [
     ("qrels.tsv", "q0\td0\n", r"qrels.tsv, line 1: 2 columns instead of 3"),
     ("qrels.tsv", "q0 0 d0 1 run\n", r"qrels.tsv, line 1: 5 columns instead of 3"),
     ("qrels.txt", "q0 0 d0 1\nq0 d0 1\n", r"qrels.txt, line 2: 3 columns instead of 4"),
-    ("qrels.tsv", "query-id\tdoc\nq0\td0\n", r"qrels.tsv, line 1: grade missing \(there is: query-id, doc\)"),
-    ("qrels.tsv", "q0\td0\tnan\n", r"line 1: the grade 'nan' is no number"),
-    ("qrels.tsv", "q0\td0\tgood\n", r"line 1: the grade 'good' is no number"),
-    ("qrels.tsv", '"q0"\t"d0"\t"1"\n', r"the grade '\"1\"' is no number. If quotation marks enclose the fields, pass"),
+    ("qrels.tsv", "query-id\tdoc\nq0\td0\n", r"qrels.tsv, line 1: grade missing \(columns: query-id, doc\)"),
+    ("qrels.tsv", "q0\td0\tnan\n", r"line 1: the grade 'nan' is not a number"),
+    ("qrels.tsv", "q0\td0\tgood\n", r"line 1: the grade 'good' is not a number"),
+    ("qrels.tsv", '"q0"\t"d0"\t"1"\n',
+     r"the grade '\"1\"' is not a number. If quotation marks enclose the fields, pass"),
     ("qrels.tsv", "", r"qrels.tsv marks no document as relevant"),
     ("qrels.json", '{"q0": {"d0": 1}}', r"line 1: query id, document id, grade missing"),
-    ("qrels.jsonl", '{"qid": "q0", "docid": "d0", "score": [1]}', r"line 1: the grade a list is no number"),
+    ("qrels.jsonl", '{"qid": "q0", "docid": "d0", "score": [1]}', r"line 1: the grade a list is not a number"),
     ("rerank.jsonl", lines([{"query": "a", "positive": ["b"], "negative": [1]}]), r"line 1: positive and"),
     ("rerank.jsonl", lines([{"query": 1, "positive": ["b"], "negative": ["c"]}]), r"line 1: the column 'query' holds"),
     ("rerank.jsonl", lines([{"query": "a", "positive": ["b"]}]), r"line 1: negative missing"),
     ("rerank.csv", "query,positive,negative\na,b,c\n", r"line 2: positive and negative must be lists"),
     ("pairs_test.tsv", "a\tb\n", r"line 1: 2 columns instead of 3"),
-    ("pairs_test.tsv", "a\tb\tc\n", r"line 1: the score 'a' is no number"),
+    ("pairs_test.tsv", "a\tb\tc\n", r"line 1: the score 'a' is not a number"),
     ("pairs_test.tsv", "text1\ttext2\tscore\tlabel\na\tb\t1\t2\n", r"line 1: of the columns \(text1, text2, sc"),
     ("pairs_test.jsonl", lines([{"score": 1, "text1": "a", "text2": ["b"]}]), r"line 1: the column .* holds a list"),
-    ("pairs_test.jsonl", lines([{"score": None, "text1": "a", "text2": "b"}]), r"line 1: the score nothing is no num"),
-    ("pairs_test.jsonl", '{"score": NaN, "text1": "a", "text2": "b"}', r"line 1: the score nan is no number"),
+    ("pairs_test.jsonl", lines([{"score": None, "text1": "a", "text2": "b"}]),
+     r"line 1: the score nothing is not a number"),
+    ("pairs_test.jsonl", '{"score": NaN, "text1": "a", "text2": "b"}', r"line 1: the score nan is not a number"),
     ("pairs_test.tsv", "1\ta\tb\n", r"fewer than two different scores"),
 ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""export: another runtime computes the same embeddings from the folder alone."""
+"""The command export: another runtime computes the same embeddings from the folder alone."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from transformers import AutoTokenizer
 
 from tests.tiny import make_sentences
-from tsdae_kit import KitError, export, export_model
+from tsdae_kit import KitError, export_model
 from tsdae_kit.export import main
 
 
 def embed(folder: Path, texts: list[str]) -> Any:
-    """As the README says it: the tokenizer of the folder, and its file."""
+    """As in the README: the tokenizer of the folder, and its file."""
     features = AutoTokenizer.from_pretrained(folder)(texts, padding=True, truncation=True, return_tensors="np")
     inputs = {name: features[name] for name in ("input_ids", "attention_mask")}
     if (folder / "model.onnx").exists():
@@ -33,7 +33,7 @@ def embed(folder: Path, texts: list[str]) -> Any:
 
 @pytest.mark.parametrize("kind", ["onnx", "openvino"])
 def test_the_exported_model_computes_the_same_embeddings(tiny_model: Path, kind: str) -> None:
-    """In batches of other sizes than those it was made with, also of texts that are cut."""
+    """Also in batches of other sizes than at the export, and for truncated texts."""
     folder = export_model(model=str(tiny_model), format=kind, output=Path("exported"))
     encoder = SentenceTransformer(str(tiny_model), device="cpu")
     sentences = make_sentences(40)
@@ -44,7 +44,7 @@ def test_the_exported_model_computes_the_same_embeddings(tiny_model: Path, kind:
 
 
 def test_an_export_that_differs_is_not_kept(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "_compare", lambda *args: float("nan"))
+    monkeypatch.setattr("tsdae_kit.models.onnx_export._max_difference", lambda *args: float("nan"))
     with pytest.raises(KitError, match="The exported embeddings differ by nan"):
         export_model(model=str(tiny_model), output=Path("exported"))
     assert not Path("exported").exists()
@@ -54,7 +54,7 @@ def test_an_export_that_differs_is_not_kept(tiny_model: Path, monkeypatch: pytes
     ("argv", "message"),
     [
         (["nowhere/model"], "'nowhere/model' is neither a folder nor"),
-        (["model", "--output", "."], ". is there already. Delete it, or choose another --output."),
+        (["model", "--output", "."], ". exists already. Delete it, or choose another --output."),
         (
             ["model", "--format", "openvino"],
             "--format openvino needs the package openvino. Install: pip install 'tsdae_kit[openvino]'.",
@@ -74,7 +74,7 @@ def test_what_cannot_be_exported_is_one_line(
 
 @pytest.mark.parametrize("kind", ["onnx", "openvino"])
 def test_embeddings_are_cut_as_encode_cuts_them(tiny_model: Path, kind: str) -> None:
-    """Behind a projection and a normalisation, which come before the cut, and with texts cut at the model's length."""
+    """Also after a projection and a normalization, and with texts truncated at the model's maximum length."""
     first = SentenceTransformer(str(tiny_model), device="cpu")[0]
     modules = [first, Pooling(32, ("cls", "mean")), Dense(64, 24), Normalize()]
     encoder = SentenceTransformer(modules=modules, truncate_dim=12, device="cpu")
@@ -98,11 +98,11 @@ def test_prompts_are_named_and_stand_before_the_texts(tiny_model: Path, messages
 
 
 def test_a_prompt_that_is_left_out_of_the_pooling_is_refused(tiny_model: Path) -> None:
-    """From token ids alone nothing can know where the prompt ends; without prompts there is nothing to leave out."""
+    """Token ids do not tell where the prompt ends; without prompts there is nothing to exclude."""
     encoder = SentenceTransformer(str(tiny_model), prompts={"query": "our patient "}, device="cpu")
     encoder.set_pooling_include_prompt(False)
     encoder.save_pretrained("model")
-    with pytest.raises(KitError, match=r"model leaves its prompts \(query 'our patient '\) out of the pooling.* Use"):
+    with pytest.raises(KitError, match=r"model excludes its prompts \(query 'our patient '\) from the pooling.* Use"):
         export_model(model="model", output=Path("exported"))
     assert not Path("exported").exists()
     encoder.prompts["query"] = ""
@@ -112,7 +112,7 @@ def test_a_prompt_that_is_left_out_of_the_pooling_is_refused(tiny_model: Path) -
 
 
 def test_the_comparison_is_with_what_encode_gives(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not with a forward pass of the same inputs, which knows nothing of what encode does before and after it."""
+    """Not with a forward pass of the same inputs, which lacks what encode does before and after it."""
     encode = SentenceTransformer.encode
     monkeypatch.setattr(SentenceTransformer, "encode", lambda *args, **given: encode(*args, **given) * 1.1)
     with pytest.raises(KitError, match=r"differ by .* from those of encode\(\)"):

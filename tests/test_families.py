@@ -107,16 +107,16 @@ def test_the_decoder_is_causal_and_every_row_s_embedding_gets_a_gradient(
     target = features(loss.encoder, texts)
     ids, mask = target["input_ids"], target["attention_mask"]
     embedding = torch.randn(4, 32, requires_grad=True)
-    states, wanted = loss.decoder(embedding, ids, mask)
-    (gradient,) = torch.autograd.grad(states.square().sum(), embedding)
+    hidden_states, targets = loss.decoder(embedding, ids, mask)
+    (gradient,) = torch.autograd.grad(hidden_states.square().sum(), embedding)
     assert bool((gradient.abs().amax(dim=1) > 0).all())
-    # a change of the last token of the first row changes only what stands behind it: nothing
+    # the last token but one of the first row changes: only the prediction after it may differ
     changed = ids.clone()
     last = int(mask[0].nonzero().max())
     changed[0, last - 1] = (ids[0, last - 1] + 1) % 40 + 6
-    others, wanted_then = loss.decoder(embedding, changed, mask)
-    differing = (states - others).abs().amax(dim=1) > 1e-5
-    place = int((wanted != wanted_then).nonzero()[0])  # where that token is predicted
+    others, changed_targets = loss.decoder(embedding, changed, mask)
+    differing = (hidden_states - others).abs().amax(dim=1) > 1e-5
+    place = int((targets != changed_targets).nonzero()[0])  # the position that predicts that token
     assert differing.nonzero().flatten().tolist() == [place + 1]
 
 
@@ -124,7 +124,7 @@ WITH_A_HEAD = [family for family in CONFIGS if family not in ("gpt2", "qwen3", "
 
 
 @pytest.mark.parametrize("family", WITH_A_HEAD)
-def test_a_masked_language_model_s_head_is_used_as_the_family_computes_it(family: str, tmp_path: Path) -> None:
+def test_a_masked_lm_head_is_computed_as_the_family_computes_it(family: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     lm = tf.AutoModelForMaskedLM.from_config(CONFIGS[family]()).eval()
     with torch.no_grad():
@@ -134,8 +134,8 @@ def test_a_masked_language_model_s_head_is_used_as_the_family_computes_it(family
     head = make_head(tf.AutoModel.from_pretrained(tmp_path)).eval()
     assert not head.is_new
     ids = torch.randint(5, 40, (3, 7))
-    states = tf.AutoModel.from_pretrained(tmp_path).eval()(input_ids=ids)[0].flatten(0, 1)
-    logits = torch.nn.functional.linear(head(states), head.output.weight, head.output.bias)
+    hidden_states = tf.AutoModel.from_pretrained(tmp_path).eval()(input_ids=ids)[0].flatten(0, 1)
+    logits = torch.nn.functional.linear(head(hidden_states), head.output.weight, head.output.bias)
     torch.testing.assert_close(logits, lm(input_ids=ids).logits.flatten(0, 1))
 
 
@@ -151,9 +151,9 @@ def test_an_encoder_without_a_head_gets_one_over_its_token_embeddings(family: st
 
 @pytest.mark.parametrize("family", ["bert", "distilbert", "qwen3"])
 def test_padding_on_the_left_gives_the_same_decoder(family: str, tmp_path: Path) -> None:
-    """Upstream masks by the first column: rows that are padded on the left get no gradient."""
+    """The library masks by the first column: rows that are padded on the left get no gradient."""
     texts = ["a nurse needs sleep today.", *make_sentences(3)]
-    states = []
+    outputs = []
     for side in ("left", "right"):
         model = load(make(family, tmp_path / side, side))
         torch.manual_seed(1)
@@ -161,8 +161,8 @@ def test_padding_on_the_left_gives_the_same_decoder(family: str, tmp_path: Path)
         target = features(model, texts)
         assert (target["attention_mask"][0, 0] == 0) == (side == "left")
         torch.manual_seed(2)
-        states.append(decoder(torch.randn(4, 32), target["input_ids"], target["attention_mask"]))
-    torch.testing.assert_close(states[0], states[1])
+        outputs.append(decoder(torch.randn(4, 32), target["input_ids"], target["attention_mask"]))
+    torch.testing.assert_close(outputs[0], outputs[1])
 
 
 def test_the_decoder_computes_without_dropout_and_the_encoder_keeps_its_own(tmp_path: Path) -> None:
@@ -190,24 +190,24 @@ def test_a_projection_is_fed_through_and_mapped_back(tmp_path: Path) -> None:
     assert all(p.grad is not None and bool(p.grad.any()) for p in model[2].parameters())
 
 
-def test_the_shared_gradient_of_the_token_embeddings_is_that_of_plain_autograd(tmp_path: Path) -> None:
-    """The head's gradient takes in the rows of three look-ups: noisy, clean, and the head itself."""
+def test_the_tied_weight_gradient_is_that_of_plain_autograd(tmp_path: Path) -> None:
+    """The head's gradient receives the rows of two lookups, of noisy and of clean tokens."""
     loss = TSDAELoss(load(make("distilbert", tmp_path)), decoder="prefix").eval()
     texts, table = features(loss.encoder, make_sentences(6)), loss.decoder.output.weight
     loss([dict(texts), dict(texts)]).backward()
-    found = table.grad.clone()
+    gradient = table.grad.clone()
     table.grad = None
     embedding = loss.encoder(dict(texts))["sentence_embedding"]
-    states, wanted = loss.decoder(embedding, texts["input_ids"], texts["attention_mask"])
-    logits = torch.nn.functional.linear(states, table, loss.decoder.output.bias)
-    torch.nn.functional.cross_entropy(logits, wanted).backward()
-    torch.testing.assert_close(found, table.grad, rtol=1e-4, atol=1e-6)
+    hidden_states, targets = loss.decoder(embedding, texts["input_ids"], texts["attention_mask"])
+    logits = torch.nn.functional.linear(hidden_states, table, loss.decoder.output.bias)
+    torch.nn.functional.cross_entropy(logits, targets).backward()
+    torch.testing.assert_close(gradient, table.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_a_family_that_does_not_honour_the_mask_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load(make("distilbert", tmp_path))
-    monkeypatch.setattr("tsdae_kit.tsdae.prefix_decoder._causal", lambda encoder, inputs: None)
-    with pytest.raises(KitError, match=r"'distilbert' cannot decode from a prefix \(a token sees those behind it"):
+    monkeypatch.setattr("tsdae_kit.tsdae.prefix_decoder._causal_mask", lambda encoder, inputs: None)
+    with pytest.raises(KitError, match=r"'distilbert' cannot decode from a prefix \(a token attends to later ones"):
         TSDAELoss(model)
 
 
@@ -215,9 +215,9 @@ def test_a_family_that_ignores_the_embedding_is_refused(tmp_path: Path, monkeypa
     model = load(make("distilbert", tmp_path))
     run = PrefixDecoder.forward
 
-    def deaf(self: PrefixDecoder, embedding: torch.Tensor, *others: torch.Tensor) -> Any:
+    def ignore_embedding(self: PrefixDecoder, embedding: torch.Tensor, *others: torch.Tensor) -> Any:
         return run(self, torch.zeros_like(embedding), *others)
 
-    monkeypatch.setattr(PrefixDecoder, "forward", deaf)
+    monkeypatch.setattr(PrefixDecoder, "forward", ignore_embedding)
     with pytest.raises(KitError, match="no gradient reaches the sentence embedding"):
         TSDAELoss(model)

@@ -26,7 +26,7 @@ from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, finish, last_step,
 from tsdae_kit import KitError, adapt, export_model, prepare_corpus, score_models, write_report
 from tsdae_kit.config.plan import run_plan
 from tsdae_kit.errors import RunStopped, first_line, run_command, warn_on_error
-from tsdae_kit.filesystem import atomic_file, locked, write_json
+from tsdae_kit.filesystem import atomic_file, folder_lock, write_json
 from tsdae_kit.run_folder import RunFolder, checkpoint_step
 from tsdae_kit.training import checkpoints
 from tsdae_kit.training import trainer as trainer_module
@@ -118,14 +118,14 @@ def test_a_signal_without_a_terminal_to_say_it_on_ends_the_run_whole(
 def test_a_signal_during_a_save_adds_no_step(
     given: dict[str, Any], uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seal = checkpoints.seal
+    write_checksums = checkpoints.write_checksums
 
-    def interrupted_seal(folder: Path, run_id: str) -> None:
+    def interrupted_write(folder: Path, run_id: str) -> None:
         os.kill(os.getpid(), signal.SIGUSR1)
-        seal(folder, run_id)
+        write_checksums(folder, run_id)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoints, "seal", interrupted_seal)
+        patch.setattr(checkpoints, "write_checksums", interrupted_write)
         with pytest.raises(RunStopped, match=f"Stopped by SIGUSR1 after step 4 of {STEPS}"):
             adapt(**given)
     assert [path.name for path in RunFolder(Path("run")).checkpoints()] == ["checkpoint-4"]
@@ -399,7 +399,7 @@ def test_a_place_that_cannot_be_written_is_noticed_before_the_work(
     """A place below a file: no permission bits hold for root. What comes first in the work would fail here."""
     Path("file").touch()
     place, model = Path("file/folder/out"), str(tiny_model)
-    for work in ("corpus.preparation.content_digest", "evaluation.model_comparison._read_all",
+    for work in ("corpus.preparation.content_digest", "evaluation.model_comparison._read_task_groups",
                  "models.onnx_export.load_encoder", "reporting.pages.read_run",
                  "training.tsdae_task.load_prepared"):  # fmt: skip
         monkeypatch.setattr(f"tsdae_kit.{work}", lambda *_, **__: pytest.fail("the work was begun"))
@@ -462,8 +462,8 @@ def test_a_second_run_in_a_thread_of_the_same_process_is_refused_and_costs_the_f
 TRY = """
 import sys
 from pathlib import Path
-from tsdae_kit.filesystem import locked
-with locked(Path("folder"), wait=False) as got:
+from tsdae_kit.filesystem import folder_lock
+with folder_lock(Path("folder"), wait=False) as got:
     sys.exit(0 if got else 3)
 """
 
@@ -477,13 +477,13 @@ def test_the_lock_holds_inside_one_process_and_leaving_a_second_does_not_free_th
     """A process that closes a file has lost its locks on it, also those that another thread took."""
 
     def wait() -> bool:
-        with locked(Path("folder"), wait=True) as got:
+        with folder_lock(Path("folder"), wait=True) as got:
             return got
 
     with ThreadPoolExecutor() as pool:
-        with locked(Path("folder"), wait=False) as first:
+        with folder_lock(Path("folder"), wait=False) as first:
             assert first
-            with locked(Path("folder"), wait=False) as second:
+            with folder_lock(Path("folder"), wait=False) as second:
                 assert not second
             waiting = pool.submit(wait)
             assert not is_free()

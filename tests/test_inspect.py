@@ -15,7 +15,7 @@ from tests.tiny import SHORT, make_sentences
 from tsdae_kit import KitError, TSDAELoss, adapt, inspect_run, load_prepared
 from tsdae_kit.config.settings import DecoderKind
 from tsdae_kit.inspection import Inspection
-from tsdae_kit.tsdae.reconstruction import rebuild
+from tsdae_kit.tsdae.reconstruction import reconstruct
 
 
 @pytest.mark.parametrize("decoder", ["cross-attention", "prefix"])
@@ -39,9 +39,9 @@ def test_a_decoder_that_has_learned_sentences_rebuilds_them(
         optimizer.zero_grad()
         loss([dict(part) for part in features]).backward()
         optimizer.step()
-    assert [text.replace(" .", ".") for text in rebuild(loss, noisy, clean)] == clean
+    assert [text.replace(" .", ".") for text in reconstruct(loss, noisy, clean)] == clean
     shuffled = [2, 0, 3, 1]
-    again = rebuild(loss, [noisy[i] for i in shuffled], [clean[i] for i in shuffled])
+    again = reconstruct(loss, [noisy[i] for i in shuffled], [clean[i] for i in shuffled])
     assert [text.replace(" .", ".") for text in again] == [clean[i] for i in shuffled]
 
 
@@ -53,7 +53,7 @@ def test_a_text_as_long_as_the_encoder_takes_is_no_fault(
     encoder = load_tiny()
     loss = TSDAELoss(encoder, decoder=decoder).eval()
     text = " ".join(["rash"] * 100)
-    (rebuilt,) = rebuild(loss, ["rash"], [text])
+    (rebuilt,) = reconstruct(loss, ["rash"], [text])
     assert len(rebuilt.split()) <= encoder.max_seq_length
 
 

@@ -17,10 +17,11 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from tsdae_kit.config.conversion import make_settings
 from tsdae_kit.config.settings import FineTuneSettings
-from tsdae_kit.corpus.reading import Format
+from tsdae_kit.corpus.formats import Format
 from tsdae_kit.errors import KitError
-from tsdae_kit.labelled.column_roles import ALIASES, ANCHOR, LABEL, POSITIVE
-from tsdae_kit.labelled.loading import LabelledFile, load_labelled
+from tsdae_kit.labelled.column_names import ALIASES, ANCHOR, LABEL, POSITIVE
+from tsdae_kit.labelled.loading import load_labelled
+from tsdae_kit.labelled.pairs import LabelledFile
 from tsdae_kit.training.pair_losses import check_learnable
 from tsdae_kit.training.progress import Progress
 

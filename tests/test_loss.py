@@ -1,4 +1,4 @@
-"""The loss: the library's objective on the library's numbers, with the decoder made from the live encoder."""
+"""The loss: the library's objective with the library's values, and the decoder built from the live encoder."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import (
     BertConfig,
     BertForMaskedLM,
+    BertModel,
     DistilBertConfig,
     DistilBertModel,
     ElectraConfig,
@@ -48,7 +49,7 @@ def librarys_loss(model: SentenceTransformer, ours: TSDAELoss) -> DenoisingAutoE
     state = {librarys_name(name): tensor for name, tensor in ours.state_dict().items()}
     left_out, unknown = theirs.load_state_dict(state, strict=False)
     assert not unknown
-    assert all("crossattention.self" in name for name in left_out)  # queries and keys, which learn nothing
+    assert all("crossattention.self" in name for name in left_out)  # queries and keys, which get no gradient
     return theirs
 
 
@@ -76,7 +77,7 @@ def test_loss_and_gradients_are_the_librarys(load_tiny: Load, dtype: torch.dtype
     assert compared > 40
     for name, parameter in theirs.named_parameters():
         if "crossattention.self.query" in name or "crossattention.self.key" in name:
-            assert parameter.grad.abs().max() < 1e-9, name  # rounding: what ours leaves out learns nothing
+            assert parameter.grad.abs().max() < 1e-9, name  # rounding: what ours leaves out gets no gradient
 
 
 FAMILIES = {
@@ -90,7 +91,7 @@ FAMILIES = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_other_families_with_a_decoder_give_the_librarys_loss_too(family: str, tmp_path: Path) -> None:
-    """Their heads are built differently; ours takes everything behind the base model."""
+    """Their heads are built differently; ours uses all modules after the base model."""
     kind, config = FAMILIES[family]
     first, second = (make_encoder(tmp_path / name, kind, config).eval() for name in ("a", "b"))
     ours = TSDAELoss(first)
@@ -99,7 +100,7 @@ def test_other_families_with_a_decoder_give_the_librarys_loss_too(family: str, t
 
 
 def test_constructing_the_loss_leaves_every_embedding_bitwise_unchanged(load_tiny: Load) -> None:
-    """Upstream puts back the weights on disk, so what was adapted in memory is lost (need 5)."""
+    """The library restores the weights on disk, so that any training in memory is lost."""
     model = load_tiny().eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -110,16 +111,16 @@ def test_constructing_the_loss_leaves_every_embedding_bitwise_unchanged(load_tin
 
 
 class Doubled(torch.nn.Embedding):
-    """As Gemma's, which scales what it looks up."""
+    """As in Gemma, which scales its embeddings."""
 
     def forward(self, input: Tensor) -> Tensor:
         return 2 * super().forward(input)
 
 
 def test_an_embedding_with_a_forward_of_its_own_keeps_it(load_tiny: Load) -> None:
-    """Its gradient then takes the plain way; the short cut would have dropped the scale."""
+    """Its gradient is then autograd's; the shortcut would lose the scale."""
     values, gradients = [], []
-    for learns in (False, True):  # the short cut is taken only where the weight learns
+    for learns in (False, True):  # the shortcut is used only where the weight is trained
         loss = TSDAELoss(load_tiny()).eval()
         embedding = loss.encoder.transformers_model.get_input_embeddings()
         embedding.__class__ = Doubled
@@ -172,7 +173,7 @@ def test_a_masked_language_models_head_is_taken_over(tmp_path: Path) -> None:
 
 
 def test_every_row_sends_a_gradient_to_its_embedding_on_either_side_of_padding(tmp_path: Path) -> None:
-    """Upstream masks the bottleneck by the first column of the source's mask: left-padded rows learn nothing."""
+    """The library masks the embedding by the first column of the source's mask: left-padded rows get no gradient."""
     gradients = {}
     for side in ("left", "right"):
         model = make_encoder(tmp_path / side, *_bert(), padding_side=side)
@@ -187,8 +188,6 @@ def test_every_row_sends_a_gradient_to_its_embedding_on_either_side_of_padding(t
 
 
 def _bert() -> tuple[type, BertConfig]:
-    from transformers import BertModel
-
     return BertModel, BertConfig(vocab_size=60, **SIZES)
 
 
@@ -200,7 +199,7 @@ def test_in_training_the_encoder_drops_out_and_the_decoder_does_not(load_tiny: L
 
 
 def test_the_decoder_is_causal(load_tiny: Load) -> None:
-    """A change of token t must not change what is predicted before t, or the task could be copied."""
+    """A change of token t must not change the predictions before t, or the decoder could copy its input."""
     loss = TSDAELoss(load_tiny()).eval()
     ids = torch.randint(5, 50, (1, 9))
     changed = ids.clone()
@@ -232,8 +231,8 @@ def test_models_that_cannot_work_are_refused_in_one_line(tmp_path: Path, load_ti
         assert "\n" not in str(raised.value)
 
 
-def test_a_loss_beside_it_is_added_with_its_gradients(load_tiny: Load) -> None:
-    """Its look-ups of token embeddings share the head's weight, whose gradient is put together in place."""
+def test_a_pair_loss_is_added_with_its_gradients(load_tiny: Load) -> None:
+    """Its lookups of token embeddings use the head's weight, whose gradient is summed in place."""
     model, twin = load_tiny().eval(), load_tiny().eval()
     joint = TSDAELoss(model, pair_loss=MultipleNegativesRankingLoss(model))
     alone = TSDAELoss(twin)
@@ -249,16 +248,16 @@ def test_a_loss_beside_it_is_added_with_its_gradients(load_tiny: Load) -> None:
     a.backward()
     for part in parts:
         part.backward()
-    wanted = dict(alone.named_parameters())
+    expected = dict(alone.named_parameters())
     for name, parameter in joint.named_parameters():
         if parameter.grad is not None:
-            torch.testing.assert_close(parameter.grad, wanted[name].grad, rtol=1e-4, atol=1e-7, msg=name)
+            torch.testing.assert_close(parameter.grad, expected[name].grad, rtol=1e-4, atol=1e-7, msg=name)
     assert joint.state_dict().keys() == alone.state_dict().keys()
     torch.testing.assert_close(joint(make_batch(model)), alone(make_batch(twin)))  # without pairs, as in evaluation
 
 
 def test_a_loss_that_is_added_from_outside_is_refused(load_tiny: Load) -> None:
-    """Its gradients could be lost: those of the look-ups are put into the head's in place."""
+    """Its gradients could be lost: those of lookups are added to the head's in place."""
     model = load_tiny()
     loss, texts = TSDAELoss(model), make_sentences(24)
     features = [model.preprocess(part) for part in (texts[8:16], texts[16:])]
@@ -266,7 +265,7 @@ def test_a_loss_that_is_added_from_outside_is_refused(load_tiny: Load) -> None:
         (loss(make_batch(model)) + MultipleNegativesRankingLoss(model)(features, None)).backward()
 
 
-def test_guidance_is_a_contrast_with_the_base_models_embeddings_and_an_anchor_to_them(load_tiny: Load) -> None:
+def test_regularization_is_a_contrastive_loss_and_a_drift_penalty_towards_the_base_model(load_tiny: Load) -> None:
     model, base = load_tiny().eval(), load_tiny().eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -275,41 +274,41 @@ def test_guidance_is_a_contrast_with_the_base_models_embeddings_and_an_anchor_to
     noisy, clean = (model(dict(part))["sentence_embedding"] for part in batch)
     before = base(dict(batch[1]))["sentence_embedding"].detach()
     similar = torch.stack([torch.cosine_similarity(row[None], before) for row in noisy])
-    contrast = -torch.stack([(row / 0.05).log_softmax(0)[i] for i, row in enumerate(similar)]).mean()
-    anchor = (1 - torch.cosine_similarity(clean, before)).mean()
-    found = Regularization(0.5, 3.0, base)(model, noisy, batch[1])
-    torch.testing.assert_close(found, 0.5 * contrast + 3 * anchor)
+    contrastive = -torch.stack([(row / 0.05).log_softmax(0)[i] for i, row in enumerate(similar)]).mean()
+    drift = (1 - torch.cosine_similarity(clean, before)).mean()
+    value = Regularization(0.5, 3.0, base)(model, noisy, batch[1])
+    torch.testing.assert_close(value, 0.5 * contrastive + 3 * drift)
     own = torch.stack([torch.cosine_similarity(row[None], clean) for row in noisy])
-    contrast = -(own / 0.05).log_softmax(1).diagonal().mean()
-    torch.testing.assert_close(Regularization(0.5)(model, noisy, batch[1]), 0.5 * contrast)  # no base model
+    contrastive = -(own / 0.05).log_softmax(1).diagonal().mean()
+    torch.testing.assert_close(Regularization(0.5)(model, noisy, batch[1]), 0.5 * contrastive)  # no base model
     assert not any(parameter.requires_grad for parameter in base.parameters())
 
 
-def test_guidance_adds_its_gradients_where_the_encoder_learns_and_nothing_elsewhere(load_tiny: Load) -> None:
-    """Its look-ups go through the head's weight as well, whose gradient is put together in place."""
+def test_regularization_adds_its_gradients_where_the_encoder_is_trained_and_nothing_elsewhere(load_tiny: Load) -> None:
+    """Its lookups use the head's weight too, whose gradient is summed in place."""
     model, twin = load_tiny(), load_tiny()
-    guidance = Regularization(1.0, 10.0, load_tiny())
+    regularization = Regularization(1.0, 10.0, load_tiny())
     torch.manual_seed(1)
-    guided = TSDAELoss(model, regularization=guidance)
+    regularized = TSDAELoss(model, regularization=regularization)
     plain = TSDAELoss(twin)
-    plain.load_state_dict(guided.state_dict())  # the base model is no part of it
-    for module in (guided, plain):
+    plain.load_state_dict(regularized.state_dict())  # which excludes the base model
+    for module in (regularized, plain):
         module.train()
         for part in module.modules():
             if isinstance(part, torch.nn.Dropout):
                 part.p = 0.0
     batch = make_batch(model)
-    a = guided(batch)
-    parts = [plain(batch), guidance(twin, twin(dict(batch[0]))["sentence_embedding"], batch[1])]
+    a = regularized(batch)
+    parts = [plain(batch), regularization(twin, twin(dict(batch[0]))["sentence_embedding"], batch[1])]
     torch.testing.assert_close(a, sum(parts, start=torch.zeros(())))
     a.backward()
     for part in parts:
         part.backward()
-    wanted = dict(plain.named_parameters())
-    for name, parameter in guided.named_parameters():
+    expected = dict(plain.named_parameters())
+    for name, parameter in regularized.named_parameters():
         if parameter.grad is not None:
-            torch.testing.assert_close(parameter.grad, wanted[name].grad, rtol=1e-4, atol=1e-6, msg=name)
+            torch.testing.assert_close(parameter.grad, expected[name].grad, rtol=1e-4, atol=1e-6, msg=name)
     with torch.no_grad():
-        torch.testing.assert_close(guided(batch), plain(batch))  # the held-out loss stays the reconstruction's
+        torch.testing.assert_close(regularized(batch), plain(batch))  # the held-out loss stays the reconstruction's
     model.requires_grad_(False)
-    torch.testing.assert_close(guided(batch), plain(batch))  # the decoder's warm-up
+    torch.testing.assert_close(regularized(batch), plain(batch))  # the decoder's warm-up

@@ -22,9 +22,10 @@ from tests.test_resume import interrupted_after
 from tests.test_trainer import arguments
 from tests.tiny import SHORT, make_sentences
 from tsdae_kit import ResumableTrainer, TSDAELoss, adapt
-from tsdae_kit.reporting.run_page import draw_run, read_run
+from tsdae_kit.reporting.run_page import make_run_page
+from tsdae_kit.reporting.run_report import read_run
 from tsdae_kit.training.loss_components import LossComponents
-from tsdae_kit.training.progress import _show_parts
+from tsdae_kit.training.progress import _show_components
 from tsdae_kit.tsdae.regularization import Regularization
 
 Load = Callable[[], SentenceTransformer]
@@ -54,10 +55,10 @@ def test_they_are_the_terms_that_each_part_computes_alone(load_tiny: Load) -> No
     others = [model.preprocess(part) for part in (texts[8:16], texts[16:])]
     loss.training = True  # the guidance; no dropout
     value = loss([*make_batch(model), *(dict(part) for part in others)])
-    parts = {name: float(part) for name, part in loss.parts.items()}
+    parts = {name: float(part) for name, part in loss.components.items()}
     assert sum(parts.values()) == pytest.approx(float(value.detach()), rel=1e-6)
     noisy, clean = make_batch(model)
-    assert not any(part.requires_grad for part in loss.parts.values())
+    assert not any(part.requires_grad for part in loss.components.values())
     with torch.no_grad():
         embedding = model(dict(noisy))["sentence_embedding"]
         loss.training = False
@@ -80,7 +81,7 @@ def test_in_a_run_they_add_up_to_the_loss_in_each_line(
     found = entries(Path("run"))
     assert_they_add_up(found, NAMES)
     assert "loss_contrast" not in found[0]  # the warm-up
-    page = draw_run(read_run(Path("run")))
+    page = make_run_page(read_run(Path("run")))
     assert all(f"&#9632;</span>&nbsp;{name.removeprefix('loss_')}" in page for name in NAMES)
 
 
@@ -150,6 +151,6 @@ def test_the_librarys_losses_with_parts_of_their_own_are_logged_as_the_library_d
 def test_they_stand_in_the_line_where_there_is_room() -> None:
     logs = {"loss": 3.5, "loss_reconstruction": 3.25, "loss_anchor": 0.25}
     shown = " (reconstruction 3.25, anchor 0.25)"
-    assert _show_parts(logs, len(shown)) == shown
-    assert _show_parts(logs, len(shown) - 1) == ""
-    assert _show_parts({"loss": 3.5, "loss_reconstruction": 3.5}, 100) == ""
+    assert _show_components(logs, len(shown)) == shown
+    assert _show_components(logs, len(shown) - 1) == ""
+    assert _show_components({"loss": 3.5, "loss_reconstruction": 3.5}, 100) == ""

@@ -75,7 +75,7 @@ def test_in_pieces_the_peak_is_lower_and_the_values_are_the_same(
 ) -> None:
     results = []
     for pieces in (2**40, 64 * 50):
-        monkeypatch.setattr(fused_cross_entropy, "PIECE", pieces)
+        monkeypatch.setattr(fused_cross_entropy, "LOGITS_PER_CHUNK", pieces)
         torch.manual_seed(0)
         encoder = load_tiny().double()
         encoder.transformers_model.resize_token_embeddings(5000)  # else the head is nothing beside the layers
@@ -89,7 +89,7 @@ def test_in_pieces_the_peak_is_lower_and_the_values_are_the_same(
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_measure_foretells_a_larger_step(load_tiny: Load, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused_cross_entropy, "PIECE", 1)
+    monkeypatch.setattr(fused_cross_entropy, "LOGITS_PER_CHUNK", 1)
     torch.manual_seed(0)
     loss = TSDAELoss(load_tiny())
     state = torch.random.get_rng_state()

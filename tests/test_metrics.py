@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score
 
 from tsdae_kit.evaluation.bootstrap import RESAMPLES, average, compare
-from tsdae_kit.evaluation.metrics import AveragePrecision, MeanOf, Sample, Spearman, score
+from tsdae_kit.evaluation.metrics import AveragePrecision, Mean, Metric, Spearman, score
 from tsdae_kit.evaluation.ranking_metrics import measure_ranking
 
 SEEDS = range(5)
@@ -47,7 +47,7 @@ def test_what_is_found_after_rank_10_does_not_count_for_mrr() -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_average_precision_is_that_of_scikit_learn_weighted_or_not(seed: int) -> None:
     labels, _, scores, weights = draw(seed)
-    both = AveragePrecision(labels, scores).under(np.stack([np.ones_like(weights), weights]))
+    both = AveragePrecision(labels, scores).weighted(np.stack([np.ones_like(weights), weights]))
     known = [average_precision_score(labels, scores), average_precision_score(labels, scores, sample_weight=weights)]
     assert both == pytest.approx(100 * np.array(known))
 
@@ -55,7 +55,7 @@ def test_average_precision_is_that_of_scikit_learn_weighted_or_not(seed: int) ->
 @pytest.mark.parametrize("seed", SEEDS)
 def test_spearman_is_that_of_scipy_and_a_weight_is_a_repetition(seed: int) -> None:
     _, gold, scores, weights = draw(seed)
-    both = Spearman(gold, scores).under(np.stack([np.ones_like(weights), weights]))
+    both = Spearman(gold, scores).weighted(np.stack([np.ones_like(weights), weights]))
     repeated = [np.repeat(values, weights.astype(int)) for values in (gold, scores)]
     known = [spearmanr(gold, scores).statistic, spearmanr(*repeated).statistic]
     assert both == pytest.approx(100 * np.array(known))
@@ -69,44 +69,42 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_approximation() -> None:
     """Over 400 queries both say the same to a few percent."""
     random = np.random.default_rng(0)
     first, second = random.uniform(size=400), random.uniform(size=400)
-    difference = compare(MeanOf(second), MeanOf(first), "data")
+    difference = compare(Mean(second), Mean(first), "data")
     half = 196 * (second - first).std() / 20
     low, high = difference.interval
     assert difference.value == pytest.approx(100 * (second - first).mean())
     assert (low, high) == pytest.approx((difference.value - half, difference.value + half), abs=0.1 * half)
 
 
-@pytest.mark.parametrize("kind", [MeanOf, AveragePrecision, Spearman])
+@pytest.mark.parametrize("kind", [Mean, AveragePrecision, Spearman])
 def test_the_same_items_are_drawn_for_both_models(kind: type) -> None:
     """Unpaired, the difference of a model from itself would scatter."""
     labels, gold, scores, _ = draw(0)
-    samples: dict[type, Sample] = {
-        MeanOf: MeanOf(labels), AveragePrecision: AveragePrecision(labels, scores), Spearman: Spearman(gold, scores)
+    metrics: dict[type, Metric] = {
+        Mean: Mean(labels), AveragePrecision: AveragePrecision(labels, scores), Spearman: Spearman(gold, scores)
     }  # fmt: skip
-    difference = compare(samples[kind], samples[kind], "data")
+    difference = compare(metrics[kind], metrics[kind], "data")
     assert difference.resampled.shape == (RESAMPLES,)
     assert not difference.resampled.any()
     assert difference.verdict == "no difference shown"
 
 
 def test_verdicts_follow_the_interval() -> None:
-    low, high = MeanOf(np.linspace(0, 0.5, 100)), MeanOf(np.linspace(0.1, 0.6, 100))
+    low, high = Mean(np.linspace(0, 0.5, 100)), Mean(np.linspace(0.1, 0.6, 100))
     assert compare(high, low, "data").verdict == "better"
     assert compare(low, high, "data").verdict == "worse"
 
 
 def test_the_draws_are_the_same_each_time_and_others_for_other_data() -> None:
     labels, gold, _, _ = draw(1)
-    first, second = MeanOf(labels), MeanOf(gold / 5)
+    first, second = Mean(labels), Mean(gold / 5)
     assert (compare(first, second, "a").resampled == compare(first, second, "a").resampled).all()
     assert (compare(first, second, "a").resampled != compare(first, second, "b").resampled).any()
 
 
 def test_an_average_over_data_sets_is_surer_than_each() -> None:
     random = np.random.default_rng(0)
-    differences = [
-        compare(MeanOf(random.uniform(size=200)), MeanOf(random.uniform(size=200)), str(i)) for i in range(9)
-    ]
+    differences = [compare(Mean(random.uniform(size=200)), Mean(random.uniform(size=200)), str(i)) for i in range(9)]
     widths = [high - low for low, high in (d.interval for d in [*differences, average(differences)])]
     assert widths[-1] < min(widths[:-1]) / 2
     assert average(differences).value == pytest.approx(np.mean([d.value for d in differences]))

@@ -1,4 +1,4 @@
-"""Which models can be taken: whole ones with their prompts and own code; what cannot work is refused in one line."""
+"""Which models can be used: complete ones, with their prompts and their own code; others are refused in one line."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_the_prompt_that_an_encoder_is_used_with_stands_before_the_noisy_text(
 def test_models_of_another_kind_are_refused_and_not_turned_into_something_else(
     tmp_path: Path, tiny_data: Path, tiny_model: Path
 ) -> None:
-    """The library would keep their transformer, and put a new mean pooling on it."""
+    """The library would keep only their transformer, and add a new mean pooling."""
     tf.BertForMaskedLM(
         tf.BertConfig(vocab_size=64, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=48)
     ).save_pretrained(tmp_path / "lm")
@@ -91,7 +91,7 @@ def test_models_of_another_kind_are_refused_and_not_turned_into_something_else(
     SparseEncoder(modules=[words, SpladePooling()], device="cpu").save_pretrained(str(tmp_path / "sparse"))
     MultiVectorEncoder(str(tmp_path / "lm"), device="cpu").save_pretrained(str(tmp_path / "many"))
     for folder, kind in (("sparse", "SparseEncoder"), ("many", "MultiVectorEncoder")):
-        with pytest.raises(KitError, match=rf"{folder}' is a {kind}. Take one that makes one dense vector"):
+        with pytest.raises(KitError, match=rf"{folder}' is a {kind}. Choose one that makes one dense vector"):
             adapt(**GIVEN, model=str(tmp_path / folder), data=tiny_data)
     with pytest.raises(KitError, match="is a SparseEncoder"):
         score_models(models=[str(tiny_model), str(tmp_path / "sparse")], data=[str(tiny_data)])
@@ -99,7 +99,7 @@ def test_models_of_another_kind_are_refused_and_not_turned_into_something_else(
 
 @pytest.fixture
 def own(tmp_path: Path) -> Path:
-    """A model that comes with code of its own."""
+    """A model with Python code in its folder."""
     folder = tmp_path / "own"
     make("bert", tmp_path)
     shutil.copytree(tmp_path / "model", folder)
@@ -178,7 +178,7 @@ def test_a_run_takes_words_from_a_file_and_its_final_model_knows_them(
 
 @pytest.mark.parametrize(("name", "lacks"), [("layer.1.output.dense.weight", True), ("pooler.dense.weight", False)])
 def test_a_model_that_lacks_some_of_its_weights_is_refused(tiny_model: Path, name: str, lacks: bool) -> None:
-    """Transformers would make them up at random, and say so in its log only."""
+    """Transformers would fill them with random values, and report it only in its log."""
     shutil.copytree(tiny_model, "model")
     file = next(Path("model").rglob("model.safetensors"))
     weights = load_file(file)
@@ -194,7 +194,7 @@ def test_a_model_that_lacks_some_of_its_weights_is_refused(tiny_model: Path, nam
 def test_a_model_without_its_tokenizer_is_refused_by_every_command(
     tmp_path: Path, tiny_data: Path, tiny_model: Path
 ) -> None:
-    """Transformers makes an empty one then: every word is unknown, every text the same, and the run ends well."""
+    """Transformers creates an empty one: every word is unknown, all texts are the same, and a run ends well."""
     shutil.copytree(tiny_model, "bare")
     for path in Path("bare").glob("tokenizer*"):
         path.unlink()
@@ -243,7 +243,7 @@ def test_a_damaged_tokenizer_is_one_line(content: str, tiny_model: Path) -> None
 
 
 def test_a_tokenizer_with_tokens_beyond_the_table_is_refused_and_added_ones_are_not(tiny_model: Path) -> None:
-    """The first such word ended the run in an IndexError; Gemma's tokenizer has an added token that no text holds."""
+    """The first such word ended a run in an IndexError; Gemma's tokenizer has an added token that no text holds."""
     model = SentenceTransformer(str(tiny_model), device="cpu")
     size = len(model.tokenizer)
     model.tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
@@ -255,7 +255,9 @@ def test_a_tokenizer_with_tokens_beyond_the_table_is_refused_and_added_ones_are_
     save_file(tensors, file, {"format": "pt"})
     config = json.loads(Path("model/config.json").read_text())
     Path("model/config.json").write_text(json.dumps(config | {"vocab_size": 20}))
-    with pytest.raises(KitError, match=f"has token {size - 1}, and the model embeddings for 20: it belongs to another"):
+    with pytest.raises(
+        KitError, match=f"has token {size - 1}, but the model has embeddings for 20: it belongs to another"
+    ):
         load_encoder("model", CPU)
 
 
@@ -288,21 +290,21 @@ def test_weights_of_other_shapes_and_pickles_that_hold_code_are_one_line(tiny_mo
 
 
 def test_a_model_that_lost_the_list_of_its_modules_is_refused(tiny_model: Path) -> None:
-    """The library would put a mean pooling of its own in the place of them all."""
+    """The library would replace them all by a mean pooling."""
     shutil.copytree(tiny_model, "model")
     Path("model/modules.json").unlink()
-    with pytest.raises(KitError, match=r"'model' lacks modules\.json, which says how it pools"):
+    with pytest.raises(KitError, match=r"'model' lacks modules\.json, which defines its pooling"):
         load_encoder("model", CPU)
 
 
-def test_a_runs_folder_named_as_a_model_is_told_where_the_model_is() -> None:
+def test_a_run_folder_passed_as_a_model_names_the_model_in_it() -> None:
     Path("run/final").mkdir(parents=True)
     Path("run/run.json").touch()
     with pytest.raises(KitError, match=r"^run is the folder of a run. Pass the model in it: run/final\.$"):
         load_encoder("run", CPU)
 
 
-def test_positions_behind_the_paddings_are_not_counted() -> None:
+def test_the_position_of_padding_and_those_before_it_are_not_counted() -> None:
     sizes = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     roberta = tf.RobertaModel(tf.RobertaConfig(max_position_embeddings=66, pad_token_id=1, **sizes))
     bert = tf.BertModel(tf.BertConfig(max_position_embeddings=64, **sizes))

@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader
 
 from tests.tiny import make_sentences
 from tsdae_kit import KitError, Noise, NoiseTransform
-from tsdae_kit.config.settings import WordUnit
 from tsdae_kit.corpus import words
 from tsdae_kit.corpus.cleaning import clean_text
+from tsdae_kit.corpus.defaults import WordUnit
 from tsdae_kit.corpus.words import SPLITTERS, split_words
 
 LANGUAGES = {
@@ -182,6 +182,13 @@ def test_replace_and_insert_draw_from_the_vocabulary() -> None:
     assert all([w for w in map(str.strip, split_words(text)) if w not in vocabulary] == WORDS for text in grown)
     assert sum(len(split_words(text)) for text in grown) / 300 / len(WORDS) == pytest.approx(1.5, abs=0.02)
     assert " " not in Noise(kinds="insert", vocabulary=("药",))(LANGUAGES["Chinese"])
+
+
+def test_the_custom_functions_among_the_kinds_are_known_without_an_import() -> None:
+    """``os.system:`` named a function for the steps, and none for the check of data from others."""
+    assert Noise(kinds="swap:0.1, no.such,mask,no.other:").functions == ["no.such", "no.other"]
+    assert Noise(kinds="mask,delete").masks_words
+    assert not Noise(kinds="swap,delete").masks_words
 
 
 def test_kinds_are_combined_in_their_order() -> None:

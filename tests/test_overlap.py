@@ -11,9 +11,9 @@ import pytest
 
 from tests.tiny import make_sentences
 from tsdae_kit import adapt, fine_tune, prepare_corpus, score_models
-from tsdae_kit.corpus.dataset import prepared_texts
+from tsdae_kit.corpus.prepared_folder import prepared_texts
 from tsdae_kit.evaluation.data import read_tasks
-from tsdae_kit.evaluation.overlap import count_overlap
+from tsdae_kit.evaluation.overlap import Overlap, count_overlap
 from tsdae_kit.evaluation.tasks import Pairs, Retrieval
 
 SENTENCES = make_sentences(130)
@@ -22,10 +22,10 @@ SHORT = {"max_steps": 1, "batch_size": 4, "precision": "fp32", "device": "cpu", 
 
 def count(texts: list[str], corpus: list[str]) -> int:
     task = Retrieval("field retrieval", tuple(texts), ("a",), ({0: 1},) * len(texts))
-    ((same, found, total),) = count_overlap([task], [corpus, ["another batch"]])
-    assert same is task
-    assert total == len(texts)
-    return found
+    (overlap,) = count_overlap([task], [corpus, ["another batch"]])
+    assert overlap.task is task
+    assert overlap.total == len(texts)
+    return overlap.count
 
 
 def test_texts_are_the_same_whatever_their_case_and_white_space() -> None:
@@ -46,7 +46,7 @@ def test_documents_and_proxies_are_not_compared() -> None:
     tasks = read_tasks("prepared", "test")
     assert count_overlap(tasks, prepared_texts(Path("prepared"))) == []
     task = Retrieval("a", ("never seen before",), tuple(SENTENCES), ({0: 1},))
-    assert [found for _, found, _ in count_overlap([task], prepared_texts(Path("prepared")))] == [0]
+    assert [overlap.count for overlap in count_overlap([task], prepared_texts(Path("prepared")))] == [0]
 
 
 def write_corpus(sentences: list[str]) -> None:
@@ -66,7 +66,7 @@ def write_field() -> None:
     Path("field/pairs_test.tsv").write_text("".join(pairs))
 
 
-LINE = "!!! 4 of 10 queries of field retrieval and 3 of 12 texts of field pairs stand in the training text"
+LINE = "!!! 4 of 10 queries of field retrieval and 3 of 12 texts of field pairs are in the training text"
 
 
 def test_every_command_says_what_of_the_evaluation_data_was_trained_on(
@@ -75,21 +75,21 @@ def test_every_command_says_what_of_the_evaluation_data_was_trained_on(
     write_field()
     write_corpus(SENTENCES[:100])
     adapt(data="prepared", model=tiny_model, output="one", eval_data=["field"], decoder_warmup_steps=0, **SHORT)
-    goal = LINE.partition(" and")[0] + " stand in the training text"  # retrieval alone steers a run
-    assert f"{goal} (prepared): scores on them flatter the model." in messages()
+    retrieval = LINE.partition(" and")[0] + " are in the training text"  # retrieval alone steers a run
+    assert f"{retrieval} (prepared): scores on them are optimistic." in messages()
     caplog.clear()
 
     pairs = [{"anchor": SENTENCES[i], "positive": SENTENCES[i + 1]} for i in range(102, 112, 2)]
     Path("pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
     fine_tune(files=["pairs.jsonl"], model="one/final", output="two", eval_data=["field"], **SHORT)
-    assert "!!! 4 of 10 queries of field retrieval stand in the training text (pairs.jsonl): scores" in messages()
+    assert "!!! 4 of 10 queries of field retrieval are in the training text (pairs.jsonl): scores" in messages()
     assert "prepared" not in messages()
     caplog.clear()
 
     score_models(models=[tiny_model, "one/final", "two/final"], data=["field"], device="cpu")
     assert messages().count("!!!") == 2
-    assert f"{LINE} (prepared): scores on them flatter the model." in messages()
-    assert "4 of 10 queries of field retrieval and 3 of 12 texts of field pairs stand" in messages()
+    assert f"{LINE} (prepared): scores on them are optimistic." in messages()
+    assert "4 of 10 queries of field retrieval and 3 of 12 texts of field pairs are" in messages()
     assert "(pairs.jsonl)" in messages()
     caplog.clear()
 
@@ -97,7 +97,7 @@ def test_every_command_says_what_of_the_evaluation_data_was_trained_on(
     write_corpus(SENTENCES[:120])
     score_models(models=["one/final", "one/base"], data=["field"], device="cpu")
     assert "!!!" not in messages()
-    assert "prepared is not there any more as it was trained on" in messages()
+    assert "prepared is missing or has changed since the training" in messages()
 
 
 def test_labelled_pairs_beside_the_text_are_compared(tiny_model: Path, messages: Callable[[], str]) -> None:
@@ -106,11 +106,11 @@ def test_labelled_pairs_beside_the_text_are_compared(tiny_model: Path, messages:
     Path("pairs.tsv").write_text("anchor\tpositive\n" + "".join(f"{SENTENCES[i]}\tx {i}\n" for i in range(96, 99)))
     adapt(data="prepared", model=tiny_model, output="one", eval_data=["field"], decoder_warmup_steps=0,
           pairs="pairs.tsv", **SHORT)  # fmt: skip
-    assert "!!! 3 of 10 queries of field retrieval stand in the training text (pairs.tsv): scores" in messages()
+    assert "!!! 3 of 10 queries of field retrieval are in the training text (pairs.tsv): scores" in messages()
     score_models(models=["one/final"], data=["field"], device="cpu")
     assert messages().count("(pairs.tsv): scores on them") == 2
 
 
 def test_texts_of_pairs_are_counted_on_both_sides() -> None:
     task = Pairs("p", ("one patient", "two"), ("some pain", "one patient"), (0.0, 1.0))
-    assert count_overlap([task], [["One patient", 5, None]]) == [(task, 2, 4)]
+    assert count_overlap([task], [["One patient", 5, None]]) == [Overlap(task, 2, 4)]

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from datasets import load_from_disk
 
 from tests.tiny import make_sentences
 from tsdae_kit import KitError, load_prepared, prepare_corpus
-from tsdae_kit.corpus.dataset import read_batches, read_manifest
+from tsdae_kit.corpus.prepared_folder import read_batches, read_manifest
+from tsdae_kit.labelled.loading import load_labelled
 
 
 def write(name: str, lines: list[str], end: str = "\n") -> str:
@@ -154,9 +156,9 @@ def test_a_folder_that_is_no_prepared_data_set_is_never_replaced() -> None:
 
 LIGHT = """
 import signal
-from tsdae_kit.corpus import local_engine, reading
+from tsdae_kit.corpus import blocks, local_engine
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it starts in the background ignore it
-local_engine._WORTH_A_WORKER, reading.CHUNK = 1, 20_000
+local_engine._BYTES_PER_WORKER, blocks.BLOCK_BYTES = 1, 20_000
 """
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -249,7 +251,7 @@ def test_memory_does_not_grow_with_the_corpus() -> None:
     for count in (15_000, 215_000):
         sentences = make_sentences(400)
         write(f"{count}.txt", [f"{sentences[i % 400]} ({i}) {'more words ' * 15}" for i in range(count)])
-        code = f"{LIGHT}reading.CHUNK = 1 << 20\nfrom tsdae_kit import prepare_corpus\n"
+        code = f"{LIGHT}blocks.BLOCK_BYTES = 1 << 20\nfrom tsdae_kit import prepare_corpus\n"
         code += f"prepare_corpus(files=['{count}.txt'], output='out{count}', workers=1)\n"
         code += "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
         shown = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, stdout=subprocess.PIPE, check=True).stdout
@@ -375,6 +377,29 @@ def test_rows_are_read_without_the_library_as_it_reads_them() -> None:
         assert rows == list(load_from_disk("out")[split])
 
 
+def test_the_texts_of_a_corpus_are_those_of_its_folder_and_of_its_labelled_pairs() -> None:
+    """They are compared with evaluation data: also those held out, and of the pairs all columns."""
+    sentences = make_sentences(50)
+    corpus = load_prepared(prepare_corpus(files=[write("c.txt", sentences)], output="out"))
+    write("pairs.jsonl", [json.dumps({"anchor": "a rash", "positive": "a red skin", "label": 1})])
+    pairs = load_labelled([Path("pairs.jsonl")])
+    places = {place: [list(batch) for batch in batches] for place, batches in replace(corpus, pairs=pairs).texts()}
+    assert list(places) == ["out", "pairs.jsonl"]
+    assert sorted(text for batch in places["out"] for text in batch) == sorted(sentences)
+    assert places["pairs.jsonl"] == [["a rash"], ["a red skin"], [1]]
+    assert [place for place, _ in corpus.texts()] == ["out"]
+
+
+def test_prepare_and_its_workers_import_neither_torch_nor_datasets() -> None:
+    """They take seconds to import and gigabytes of memory, in each worker."""
+    code = (
+        "import sys, tsdae_kit.prepare, tsdae_kit.corpus.preparation\n"
+        "heavy = {'torch', 'transformers', 'datasets', 'nltk', 'ray', 'datasketch'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=True)
+
+
 @pytest.mark.parametrize("fault", [RuntimeError("no\nroom"), ZeroDivisionError(), KeyError("lengths")])
 def test_a_report_that_fails_costs_no_data(
     fault: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -383,7 +408,7 @@ def test_a_report_that_fails_costs_no_data(
         raise fault
 
     with monkeypatch.context() as patch:
-        patch.setattr("tsdae_kit.reporting.prepared_page.make_prepared_page", fail)
+        patch.setattr("tsdae_kit.corpus.preparation_report.make_prepared_page", fail)
         prepare_corpus(files=[write("c.txt", make_sentences(50))], output="out")
     assert load_prepared(Path("out")).size == 45
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]

@@ -1,4 +1,4 @@
-"""Before the first step a small batch is tried: a loss that teaches the encoder nothing does not run for hours."""
+"""A small batch is probed before the first step: a loss that cannot train the encoder does not run for hours."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_rows_padded_on_the_left_are_caught_in_the_librarys_loss_and_learn_in_ou
     probe_signal(TSDAELoss(model), model, NOISY, CLEAN)
 
 
-def test_other_losses_can_be_tried_and_nothing_is_changed(tmp_path: Path) -> None:
+def test_other_losses_can_be_probed_and_nothing_is_changed(tmp_path: Path) -> None:
     model = load(make("bert", tmp_path)).train()
     before, random = {n: p.clone() for n, p in model.named_parameters()}, torch.get_rng_state()
     probe_signal(MultipleNegativesRankingLoss(model), model, NOISY, CLEAN)
@@ -50,7 +50,7 @@ def test_other_losses_can_be_tried_and_nothing_is_changed(tmp_path: Path) -> Non
     assert not model._forward_hooks
 
 
-def test_a_loss_that_is_no_number_is_caught(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_is_caught(tmp_path: Path) -> None:
     model = load(make("bert", tmp_path))
     with torch.no_grad():
         model.transformers_model.get_input_embeddings().weight[7:] = float("nan")
@@ -61,12 +61,12 @@ def test_a_loss_that_is_no_number_is_caught(tmp_path: Path) -> None:
 def test_a_run_without_a_signal_ends_before_its_folder_appears(
     tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def deaf(self: Any, embedding: torch.Tensor, *others: torch.Tensor) -> Any:
+    def drop_one_row(self: Any, embedding: torch.Tensor, *others: torch.Tensor) -> Any:
         return forward(self, embedding * torch.tensor([[1.0], [0.0], [1.0], [1.0]]), *others)
 
     model, forward = make("distilbert", tmp_path), prefix_decoder.PrefixDecoder.forward
-    monkeypatch.setattr(prefix_decoder.PrefixDecoder, "forward", deaf)
-    monkeypatch.setattr(prefix_decoder.PrefixDecoder, "_try", lambda *_: None)
+    monkeypatch.setattr(prefix_decoder.PrefixDecoder, "forward", drop_one_row)
+    monkeypatch.setattr(prefix_decoder.PrefixDecoder, "_check_family", lambda *_: None)
     with pytest.raises(KitError, match="of 1 of 4 rows"):
         adapt(**GIVEN, model=str(model), data=tiny_data, output="run")
     assert not Path("run").exists()

@@ -1,4 +1,4 @@
-"""A model is trained with the prompts that it is used with: those of queries, documents, or the default one."""
+"""A model is trained with the prompts that it is used with: the query's, the document's, or the default one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def prompted(model: Path, prompts: dict[str, str], default: str | None = None, i
 
 
 def watch(monkeypatch: pytest.MonkeyPatch, kind: type, take: Callable[[Any, dict[str, Any]], Any]) -> list[list[Any]]:
-    """Return a list to which each call of a loss adds what ``take`` makes of the features of each column."""
+    """Return a list; each call of the loss appends ``take`` of each column's features."""
     seen: list[list[Any]] = []
     forward: Any = kind.forward  # type: ignore[attr-defined]
 
@@ -79,7 +79,7 @@ def test_a_model_with_a_default_prompt_alone_has_it_in_either_role(tiny_model: P
 def test_pairs_that_belong_together_have_the_query_and_the_document_prompt(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, messages: Callable[[], str]
 ) -> None:
-    """By position, whatever the columns are called, so that a loss gets what the model will be asked with."""
+    """By position, not by column name: the loss sees the texts as the model will be used with them."""
     seen = watch(monkeypatch, losses.MultipleNegativesRankingLoss, first_text)
     rows = [{**row, "negative": text} for row, text in zip(pairs(), make_sentences(160)[80:], strict=True)]
     tune(prompted(tiny_model, BOTH), write("triplets.jsonl", rows))
@@ -123,7 +123,7 @@ def test_each_of_several_files_has_its_own_prompts(tiny_model: Path, monkeypatch
 def test_a_prompt_that_is_left_out_of_the_pooling_is_so_in_training(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The embedding that the loss sees is that of encode_query and encode_document."""
+    """The loss sees the embeddings of encode_query and encode_document."""
     seen = watch(monkeypatch, losses.MultipleNegativesRankingLoss, embedding)
     tune(prompted(tiny_model, BOTH, include=False), write("pairs.jsonl", pairs()), learning_rate=1e-12)
     encoder = SentenceTransformer("prompted", device="cpu")
@@ -162,7 +162,7 @@ def test_hard_negatives_are_mined_with_the_same_prompts(tiny_model: Path, monkey
     assert all(batch[2].startswith(DOCUMENT) for batch in seen)
 
 
-def test_prompts_of_the_users_win_and_one_for_no_column_is_refused(
+def test_the_users_prompts_win_and_one_for_a_missing_column_is_refused(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, messages: Callable[[], str]
 ) -> None:
     seen = watch(monkeypatch, losses.MultipleNegativesRankingLoss, first_text)
@@ -171,7 +171,7 @@ def test_prompts_of_the_users_win_and_one_for_no_column_is_refused(
     assert all(anchor.startswith("every child ") and not positive.startswith(DOCUMENT) for anchor, positive in seen)
     assert f"Prompts: 'every child ' before anchor; not used: query {QUERY!r}, document {DOCUMENT!r}." in messages()
     with pytest.raises(
-        KitError, match=r"--trainer prompts names 'query', which is no column. Name some of these: anchor, pos"
+        KitError, match=r"--trainer prompts names 'query', but there is no such column. Choose from: anchor, pos"
     ):
         tune(model, file, trainer=["prompts={query: 'x '}"], output="other")
     assert not Path("other").exists()

@@ -25,8 +25,8 @@ from pyarrow import ipc, parquet
 
 from tests.tiny import make_sentences
 from tsdae_kit import KitError, load_prepared, prepare_corpus
-from tsdae_kit.corpus import files, reading, tables
-from tsdae_kit.corpus.dataset import read_manifest
+from tsdae_kit.corpus import blocks, file_search, json_files
+from tsdae_kit.corpus.prepared_folder import read_manifest
 
 TEXTS = [
     *make_sentences(20),
@@ -93,7 +93,7 @@ FILES: dict[str, Callable[[Path], Any]] = {
     "Excel.CSV": lambda path: path.write_bytes(as_csv(";")),
     "a.parquet": lambda path: parquet.write_table(pa.table({"text": TEXTS}), path, row_group_size=5),
     "a.arrow": lambda path: as_arrow(path, ipc.new_stream),
-    "a.feather": lambda path: as_arrow(path, ipc.atomic_file),
+    "a.feather": lambda path: as_arrow(path, ipc.new_file),
     "saved": lambda path: Dataset.from_dict({"text": TEXTS}).save_to_disk(str(path)),
     "dict": lambda path: DatasetDict({"all": Dataset.from_dict({"text": TEXTS})}).save_to_disk(str(path)),
 }
@@ -113,14 +113,14 @@ def test_a_quoted_field_may_hold_line_ends_and_small_chunks_change_nothing(monke
     Path("a.txt").write_bytes("\r\n".join(TEXTS).encode())
     whole = read_back("a.csv"), read_back("a.txt"), read_back("a.txt", split="paragraphs", max_chars=9999)
     assert whole == (expected(texts), expected(), [" ".join(expected())])
-    monkeypatch.setattr(reading, "CHUNK", 7)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 7)
     assert whole == (read_back("a.csv"), read_back("a.txt"), read_back("a.txt", split="paragraphs", max_chars=9999))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32", "gb18030", "shift_jis"])
 @pytest.mark.parametrize("kind", ["txt", "csv"])
 def test_other_encodings(encoding: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "CHUNK", 33)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 33)
     texts = [*make_sentences(5), "血圧が高い患者です。薬を飲みます。"]
     Path(f"a.{kind}").write_bytes("\r\n".join((["text"] if kind == "csv" else []) + texts).encode(encoding))
     assert read_back(f"a.{kind}", encoding=encoding) == texts
@@ -152,7 +152,7 @@ def test_a_folder_whose_links_go_in_a_circle_is_searched_once() -> None:
     Path("folder/deep").mkdir(parents=True)
     FILES["a.txt"](Path("folder/deep/a.txt"))
     Path("folder/deep/up").symlink_to(Path("folder").resolve())
-    assert files._search(Path("folder")) == [Path("folder/deep/a.txt")]
+    assert file_search._search(Path("folder")) == [Path("folder/deep/a.txt")]
     assert read_back("folder") == expected()
 
 
@@ -160,8 +160,8 @@ def test_a_folder_whose_links_go_in_a_circle_is_searched_once() -> None:
 def test_a_json_list_is_read_piece_by_piece(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks end within texts, escapes and names."""
     FILES[name](Path(name))
-    monkeypatch.setattr(reading, "CHUNK", 7)
-    monkeypatch.setattr(tables, "ROWS", 3)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 7)
+    monkeypatch.setattr(json_files, "ROWS_PER_BATCH", 3)
     assert read_back(name) == expected()
 
 
@@ -394,7 +394,7 @@ def test_standard_input_and_pipes(name: str) -> None:
 def test_a_users_script_needs_no_main_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     """Multiprocessing's fresh processes would run the script again."""
     FILES["a.txt"](Path("a.txt"))
-    code = "print('once'); from tsdae_kit.corpus import local_engine; local_engine._WORTH_A_WORKER = 1\n"
+    code = "print('once'); from tsdae_kit.corpus import local_engine; local_engine._BYTES_PER_WORKER = 1\n"
     code += "from tsdae_kit import prepare_corpus; prepare_corpus(files=['a.txt'], output='out', workers=2)"
     Path("script.py").write_text(code)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -465,7 +465,7 @@ def test_lines_of_ten_megabytes_are_counted_and_a_file_without_ends_is_refused(m
     long = "a word " * 1_500_000
     Path("a.txt").write_text("\n".join([TEXTS[0], long, TEXTS[1]]))
     assert read_back("a.txt") == TEXTS[:2]
-    monkeypatch.setattr(reading, "LONGEST", 5_000_000)
+    monkeypatch.setattr(blocks, "MAX_TEXT_BYTES", 5_000_000)
     with pytest.raises(KitError, match=r"a\.txt, line 2: no text ends within"):
         read_back("a.txt", seed=1)
 

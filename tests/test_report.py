@@ -18,8 +18,11 @@ from tests.test_prepare import Page
 from tests.tiny import SHORT, make_sentences
 from tsdae_kit import KitError, adapt, fine_tune, load_prepared, score_models, write_report
 from tsdae_kit.errors import RunStopped
-from tsdae_kit.reporting.run_page import make_score_table
-from tsdae_kit.reporting.verdict import explain
+from tsdae_kit.reporting.run_page import make_run_page
+from tsdae_kit.reporting.run_report import RunReport
+from tsdae_kit.reporting.score_table import make_score_rows
+from tsdae_kit.reporting.verdict import Verdict, make_verdict
+from tsdae_kit.run_folder import RunFolder
 from tsdae_kit.training import measurements
 
 RUN: dict[str, Any] = {**SHORT, "max_steps": 8, "eval_steps": 4, "device": "cpu"}
@@ -107,8 +110,13 @@ BASE = {"task": "t", "model": "base", "metric": "AP", "score": 82.5}
 DONE = {"settings": {"model": "base"}, "finished_step": 8, "best_step": 8}
 
 
+def judge(record: dict[str, Any], selection_scores: list[Any], scores: list[Any]) -> Verdict:
+    run = RunReport(RunFolder(Path("run")), record, [{"step": 3}], {"scores": selection_scores}, scores)
+    return make_verdict(run)
+
+
 @pytest.mark.parametrize(
-    ("record", "chosen_by", "scores", "kind", "heading"),
+    ("record", "selection_scores", "scores", "kind", "heading"),
     [
         ({"settings": DONE["settings"]}, [], [], "", "Not finished: step 3"),
         (DONE, [], [], "", "Whether it helps is not known"),
@@ -136,15 +144,15 @@ DONE = {"settings": {"model": "base"}, "finished_step": 8, "best_step": 8}
     ],
 )
 def test_the_verdict_says_what_was_measured_and_no_more(
-    record: dict[str, Any], chosen_by: list[Any], scores: list[Any], kind: str, heading: str
+    record: dict[str, Any], selection_scores: list[Any], scores: list[Any], kind: str, heading: str
 ) -> None:
-    found, sentences = explain(Path("run"), record, chosen_by, scores, 3)
-    assert (found, sentences[0][: len(heading)]) == (kind, heading)
+    verdict = judge(record, selection_scores, scores)
+    assert (verdict.kind, verdict.sentences[0][: len(heading)]) == (kind, heading)
 
 
 def test_a_score_by_which_the_step_was_chosen_is_called_flattered() -> None:
-    _, sentences = explain(Path("run"), DONE, [BASE, row("t", "better")], [], 8)
-    assert any("flatters" in sentence for sentence in sentences)
+    verdict = judge(DONE, [BASE, row("t", "better")], [])
+    assert any("flatters" in sentence for sentence in verdict.sentences)
 
 
 def test_scores_of_evaluate_in_the_runs_folder_make_the_verdict(run: Path, tiny_model: Path) -> None:
@@ -169,9 +177,9 @@ def test_a_run_that_is_not_finished_has_a_page_too(run: Path) -> None:
     assert "Nearest neighbours" not in page.text
 
 
-def test_a_model_beside_which_there_is_none_is_no_reference() -> None:
-    assert "reference" in make_score_table([BASE, row("t", "better")])
-    assert "reference" not in make_score_table([BASE])
+def test_a_model_that_no_other_is_compared_with_is_no_reference() -> None:
+    assert [shown.verdict for shown in make_score_rows([BASE, row("t", "better")])] == ["reference", "better"]
+    assert [shown.verdict for shown in make_score_rows([BASE])] == [""]
 
 
 def test_scores_of_an_earlier_model_do_not_make_the_verdict(run: Path, tiny_model: Path) -> None:
@@ -198,7 +206,7 @@ def test_the_report_of_a_killed_or_extended_run_is_made_up_for(run: Path, monkey
     ]
     assert (run / "report.html").exists()
     with monkeypatch.context() as patch:
-        patch.setattr(measurements, "measure_outcome", interrupt)
+        patch.setattr(measurements, "_measure", interrupt)
         with pytest.raises(RunStopped):
             adapt(output=run, resume=True, max_steps=12)
     assert json.loads((run / "outcome.json").read_text()) == again  # of the model that is no more
@@ -216,7 +224,7 @@ def test_a_part_that_fails_is_missing_and_costs_the_run_nothing(
     def fail(*_: Any) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(measurements, "load_trained", fail)
+    monkeypatch.setattr(measurements, "load_loss", fail)
     final = adapt(output=run, resume=True, max_steps=12)
     assert final.is_dir()
     assert "What the decoder rebuilds cannot be in the report (out of memory). The model is whole." in messages()
@@ -269,6 +277,23 @@ def test_several_runs_are_compared(run: Path, messages: Any) -> None:
         write_report(runs=[run, run])
     with pytest.raises(KitError, match="is a folder"):
         write_report(runs=[run, other], output="new")
+
+
+def test_no_text_of_a_run_becomes_markup() -> None:
+    text = """<img src="x"> & 'y'"""
+    settings = {"model": text, "files": [text], "decoder_warmup_steps": 1}
+    record = {"settings": settings, "about": {text: text}, "versions": {text: text}, "started": text,
+              "finished": text, "finished_step": 2}  # fmt: skip
+    metrics = [{"step": step, f"loss_{text}": 1.0, "loss_b": 2.0} for step in range(3)]
+    rows = [{**BASE, "task": text, "model": text}, {**row(text, "better"), "metric": text}]
+    measurements = {"scores": rows, "neighbours": [{"text": text, "before": [[0.5, text]], "after": [[0.5, text]]}],
+                    "rebuilt": [{"clean": text, "noisy": text, "rebuilt": text}], "rebuilt_at": 1}  # fmt: skip
+    html = make_run_page(RunReport(RunFolder(Path(text)), record, metrics, measurements, rows))
+    page = Page(html)
+    assert (page.open, page.links) == ([], [])
+    assert "<img" not in html
+    assert "&amp;lt;" not in html  # escaped once
+    assert page.text.count(text) > 20
 
 
 @pytest.fixture(scope="module")

@@ -173,6 +173,6 @@ def test_a_damaged_newest_checkpoint_costs_only_its_own_steps(
         adapt(output="run", model=str(tiny_model), data=tiny_data, **SHORT)
     Path("run/checkpoint-12/optimizer.pt").unlink()
     adapt(output="run", resume=True)
-    assert "Passing over checkpoint-12: optimizer.pt is missing" in caplog.text
+    assert "Skipping checkpoint-12: optimizer.pt is missing" in caplog.text
     assert "Continuing from run/checkpoint-8" in caplog.text
     assert_equal_to_the_bit(uninterrupted, Path("run"))

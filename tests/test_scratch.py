@@ -1,4 +1,4 @@
-"""From scratch: a tokenizer of the corpus, in any script, and a run that learns and resumes like every other."""
+"""An encoder from scratch: a tokenizer of the corpus, in any script, and a run that learns and resumes as any other."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tsdae_kit.corpus.words import SPACELESS
 from tsdae_kit.models.scratch import make_encoder, make_tokenizer
 from tsdae_kit.training.progress import Progress
 
-SINGLE = f"[{SPACELESS}]"
+SPACELESS_CHARACTER = f"[{SPACELESS}]"
 GIVEN = {k: v for k, v in SHORT.items() if k != "learning_rate"} | {
     "model": "scratch", "scratch_size": "tiny", "device": "cpu", "max_steps": 12, "logging_steps": 4,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("texts", "text", "pieces"),
+    ("texts", "text", "tokens"),
     [
         (["the doctor finds a rash"] * 5, "The doctor finds", ["the", "doctor", "finds"]),
         (["花呗可以还款吗", "可以还花呗"] * 5, "可以还款", list("可以还款")),
@@ -30,24 +30,24 @@ GIVEN = {k: v for k, v in SHORT.items() if k != "learning_rate"} | {
         (["él está aquí"] * 5, "está", ["está"]),
     ],
 )
-def test_words_are_pieces_and_scripts_without_spaces_are_characters(
-    texts: list[str], text: str, pieces: list[str]
+def test_words_are_tokens_and_scripts_without_spaces_are_characters(
+    texts: list[str], text: str, tokens: list[str]
 ) -> None:
-    tokenizer = make_tokenizer(lambda: texts, SINGLE)
-    assert tokenizer.tokenize(text) == pieces
+    tokenizer = make_tokenizer(lambda: texts, SPACELESS_CHARACTER)
+    assert tokenizer.tokenize(text) == tokens
     first, *_, last = tokenizer(text)["input_ids"]
     assert (first, last) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
 
 
-def test_a_corpus_of_many_words_gives_no_more_than_8000_pieces() -> None:
+def test_a_corpus_of_many_words_gives_a_vocabulary_of_8000() -> None:
     words = ["".join("bcdfghklmn"[int(digit)] + "aeiou"[int(digit) % 5] for digit in str(i)) for i in range(20_000)]
     texts = words * 2
-    assert len(make_tokenizer(lambda: texts, SINGLE)) == 8000
+    assert len(make_tokenizer(lambda: texts, SPACELESS_CHARACTER)) == 8000
 
 
 def test_the_same_corpus_and_seed_give_the_same_encoder_and_another_seed_another() -> None:
     texts = [f"{text} {i * 7919 % 1000}" for i, text in enumerate(make_sentences(300))]  # with many ties
-    first, again, other = (make_encoder(lambda: texts, "tiny", seed, SINGLE) for seed in (1, 1, 2))
+    first, again, other = (make_encoder(lambda: texts, "tiny", seed, SPACELESS_CHARACTER) for seed in (1, 1, 2))
     assert first.tokenizer.get_vocab() == again.tokenizer.get_vocab()
     a, b, c = (torch.cat([p.flatten() for p in model.parameters()]) for model in (first, again, other))
     assert torch.equal(a, b)

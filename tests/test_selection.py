@@ -18,6 +18,7 @@ from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, make_sentences
 from tsdae_kit import KitError, adapt, fine_tune, prepare_corpus, score_models, train
 from tsdae_kit.errors import NoGain
 from tsdae_kit.evaluation.validation_sets import read_validation_set
+from tsdae_kit.run_folder import RunFolder
 from tsdae_kit.training.model_selection import ModelSelection
 
 Scripted = Callable[..., None]
@@ -132,7 +133,7 @@ def test_a_score_that_only_the_metrics_or_only_the_checkpoint_holds_is_remembere
         content = {} if lost == metrics else {**json.loads(kept), "best_metric": None, "best_global_step": None}
         lost.write_text(json.dumps(content) if content else "")
         selection = ModelSelection([], 8, 64)
-        selection.remember(metrics, state.parent)
+        selection.restore(RunFolder(Path("run")), state.parent)
         assert (selection.best, selection.scores[10]) == (10, 60)
         lost.write_text(kept)
 

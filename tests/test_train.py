@@ -214,8 +214,8 @@ def test_two_processes_can_not_run_in_one_folder_and_the_lock_dies_with_its_owne
 ) -> None:
     """The owner's forked children (a DataLoader's workers) outlive it here, and must not keep the lock."""
     code = (
-        "import os, sys, time\nfrom pathlib import Path\nfrom tsdae_kit.filesystem import locked\n"
-        "with locked(Path('run'), wait=False) as got:\n"
+        "import os, sys, time\nfrom pathlib import Path\nfrom tsdae_kit.filesystem import folder_lock\n"
+        "with folder_lock(Path('run'), wait=False) as got:\n"
         "    child = os.fork()\n"
         "    if child: print(got, child, flush=True)\n"
         "    time.sleep(60)"
@@ -344,7 +344,7 @@ def test_labelled_pairs_beside_the_text_are_learned_from_in_the_same_steps(tiny_
     given: dict[str, Any] = {"model": str(tiny_model), "data": tiny_data, **SHORT, "decoder_warmup_steps": 2}
     pairs = write_pairs(Path("pairs.tsv"), 60)
     seen: list[list[str]] = []
-    drawn = NoiseTransform._drawn
+    drawn = NoiseTransform._draw_pairs
 
     def noted(self: NoiseTransform, clean: list[str]) -> dict[str, list[str]]:
         columns = drawn(self, clean)
@@ -352,7 +352,7 @@ def test_labelled_pairs_beside_the_text_are_learned_from_in_the_same_steps(tiny_
         return columns
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(NoiseTransform, "_drawn", noted)
+        patch.setattr(NoiseTransform, "_draw_pairs", noted)
         adapt(**given, output="both", pairs=pairs)
     together = {line[2:] for line in pairs.read_text().splitlines() if line.startswith("1")}
     assert {pair for batch in seen for pair in batch} <= together
@@ -399,7 +399,7 @@ def test_a_plain_language_model_is_not_held_where_it_is(tiny_model: Path, tiny_d
         assert settings["base_weight"] == (BASE_WEIGHT if anchor else 0)
 
 
-@pytest.mark.parametrize("drift_penalty", [None, 0.0])
+@pytest.mark.parametrize("anchor", [None, 0.0])
 def test_the_final_weights_are_averaged_with_those_of_the_base_model_the_run_keeps(
     anchor: float | None, tiny_model: Path, tiny_data: Path
 ) -> None:
@@ -429,12 +429,12 @@ def test_a_run_that_overwrites_another_is_held_at_its_own_base_model(tiny_model:
 def test_what_needs_a_base_model_is_refused_from_scratch(tiny_data: Path) -> None:
     with pytest.raises(KitError, match="--drift-penalty needs a base model"):
         adapt(model="scratch", data=tiny_data, drift_penalty=1.0, device="cpu")
-    with pytest.raises(KitError, match="--base-share needs a base model"):
+    with pytest.raises(KitError, match="--base-weight needs a base model"):
         adapt(model="scratch", data=tiny_data, base_weight=0.1, device="cpu")
 
 
 def test_a_share_that_cannot_be_had_is_refused(tiny_model: Path, tiny_data: Path) -> None:
-    for share, fault in ((1.0, "--base-share 1.0 is outside"), (-0.1, "--base-share -0.1 is outside")):
+    for share, fault in ((1.0, "--base-weight 1.0 is outside"), (-0.1, "--base-weight -0.1 is outside")):
         with pytest.raises(KitError, match=fault):
             adapt(model=str(tiny_model), data=tiny_data, base_weight=share, device="cpu")
     with pytest.raises(KitError, match="--lora-rank freezes them"):

@@ -1,4 +1,4 @@
-"""A model that cuts its embeddings (Matryoshka): trained on whole ones, used and scored as it cuts them."""
+"""A model that truncates its embeddings (Matryoshka): trained on full ones, used and scored on truncated ones."""
 
 from __future__ import annotations
 

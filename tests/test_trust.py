@@ -49,7 +49,7 @@ def evil(monkeypatch: pytest.MonkeyPatch) -> str:
     return "evil.noise"
 
 
-@pytest.mark.parametrize("kinds", ["evil.noise", "delete:0.2, evil.noise"])
+@pytest.mark.parametrize("kinds", ["evil.noise", "delete:0.2, evil.noise", "evil.noise:"])
 def test_data_runs_a_function_only_where_the_user_names_it_again(
     kinds: str, data: Path, evil: str, tiny_model: Path
 ) -> None:

@@ -52,6 +52,9 @@ def test_the_installed_wheel_goes_from_text_to_a_model(installed: Path, tiny_mod
     run(installed, "-m", "tsdae_kit", "run", "plan.yaml")
     assert Path("runs/tsdae/final/model.safetensors").exists()
     assert Path("scores.json").exists()
+    for page in ("data/prepared/report.html", "runs/tsdae/report.html"):  # from templates, which are no modules
+        assert "<style>\n:root" in Path(page).read_text(encoding="utf-8")
+    assert "## How it was adapted" in Path("runs/tsdae/final/README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -116,13 +116,13 @@ def _run(given: dict[str, Any], slow_save: float) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(1, 2)
     if slow_save:
-        flush = filesystem.flush
+        fsync = filesystem.fsync_path
 
-        def slow_flush(path: Path) -> None:
+        def slow_fsync(path: Path) -> None:
             time.sleep(slow_save)
-            flush(path)
+            fsync(path)
 
-        filesystem.flush = slow_flush
+        filesystem.fsync_path = slow_fsync
     try:
         adapt(**given)
     except RunStopped:
@@ -175,4 +175,4 @@ def assert_averaged(run: Path, step: int, share: float) -> None:
     assert any(not torch.equal(trained[name], base[name]) for name in base)
     for name, weights in final.items():
         torch.testing.assert_close(weights, (1 - share) * trained[name] + share * base[name])
-    assert f"base model's share of the final weights: {share}" in (run / "final" / "README.md").read_text()
+    assert f"weight of the base model in the final weights: {share}" in (run / "final" / "README.md").read_text()

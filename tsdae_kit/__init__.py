@@ -17,7 +17,7 @@ _MODULES = {
     "KitError": "errors",
     "LengthGroupedBatchSampler": "training.batch_samplers",
     "Noise": "corpus.noise",
-    "NoiseTransform": "corpus.noise",
+    "NoiseTransform": "corpus.noise_transform",
     "PreparedCorpus": "corpus.dataset",
     "Regularization": "tsdae.regularization",
     "ResumableTrainer": "training.trainer",

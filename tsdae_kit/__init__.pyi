@@ -9,7 +9,7 @@ from tsdae_kit.config.python_inputs import DatasetLike
 from tsdae_kit.corpus.dataset import PreparedCorpus as PreparedCorpus
 from tsdae_kit.corpus.dataset import load_prepared as load_prepared
 from tsdae_kit.corpus.noise import Noise as Noise
-from tsdae_kit.corpus.noise import NoiseTransform as NoiseTransform
+from tsdae_kit.corpus.noise_transform import NoiseTransform as NoiseTransform
 from tsdae_kit.errors import KitError as KitError
 from tsdae_kit.evaluate import ScoreReport as ScoreReport
 from tsdae_kit.inspection import Inspection as Inspection

@@ -1,8 +1,8 @@
-"""What a person sees: our own lines, tables, and none of the frameworks' chatter.
+"""Messages, tables and progress bars on the screen, without the frameworks' output.
 
-Everything goes through the logger ``tsdae_kit``, so that the same lines reach the screen and a run's
-``train.log``; a program that configures logging itself gets them its own way. Colours and a bar that moves
-are for a terminal (the bar, with ipywidgets, for a notebook too): pipes and files get the lines alone.
+Everything goes through the logger ``tsdae_kit``, so that the same lines reach the screen and a run's ``train.log``; a
+program that configures logging itself gets them its own way. Colours and progress bars are for a terminal (with
+ipywidgets, the bar is for a notebook too); pipes and files get the lines alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 import re
 import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -31,9 +30,9 @@ _YELLOW = "33"
 
 
 class _Screen(logging.StreamHandler[TextIO]):
-    """Standard output, with colours where they are seen; lines stand above a bar, if there is one.
+    """A handler for standard output, with colours on a terminal; lines are written above a progress bar.
 
-    An output that is closed (a pipe's reader has gone, a terminal hung up) ends no run: ``train.log`` has the lines.
+    A closed output (a pipe's reader is gone, a terminal hung up) ends no run: ``train.log`` has the lines.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -56,7 +55,7 @@ class _Screen(logging.StreamHandler[TextIO]):
 
 
 def _encodable(text: str, stream: TextIO) -> str:
-    """Return the text with question marks for what the stream cannot show."""
+    """Return the text with question marks for the characters that the stream cannot encode."""
     encoding = stream.encoding or "utf-8"
     try:
         text.encode(encoding, stream.errors or "strict")
@@ -77,7 +76,7 @@ def _paint(text: str, colour: str) -> str:
 
 
 def progress_bar(total: int, done: int) -> Any:
-    """Return a bar of steps, to be updated and closed; it shows nothing but where our messages have a terminal."""
+    """Return a progress bar of steps, to be updated and closed; shown only where our messages reach a terminal."""
     from tqdm import auto
 
     ours = logger.isEnabledFor(logging.INFO) and any(isinstance(handler, _Screen) for handler in logger.handlers)
@@ -87,10 +86,10 @@ def progress_bar(total: int, done: int) -> Any:
 
 @contextmanager
 def show_messages() -> Iterator[None]:
-    """Show our messages on standard output, unless the program has set up logging, or a level, of its own.
+    """Show our messages on standard output, unless the program has set up logging or a level of its own.
 
-    Of several processes the first shows them, and the others errors alone. Blocks may lie in each other and in several
-    threads: the first sets up, the last puts back.
+    Of several processes, rank 0 shows messages, the others errors alone. Blocks may be nested and in several threads:
+    the first one sets up, the last one restores.
     """
     _shown.enter()
     try:
@@ -100,7 +99,7 @@ def show_messages() -> Iterator[None]:
 
 
 class _Shown:
-    """The logger's state while messages are shown."""
+    """The logger's set-up while messages are shown, and how to undo it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -134,12 +133,12 @@ _shown = _Shown()
 
 class _LogFile(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
-        """Write nothing: a full disk must not end a run, and the screen has the line."""
+        """Ignore the error: a full disk must not end a run, and the screen has the line."""
 
 
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
-    """Add our messages, with the time of each, to the end of a file."""
+    """Append our messages, with times, to a file."""
     handler = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s"))
     logger.addHandler(handler)
@@ -149,40 +148,6 @@ def log_file(path: Path) -> Iterator[None]:
         logger.removeHandler(handler)
         with suppress(OSError):  # what a full disk did not take is in the buffer still
             handler.close()
-
-
-@contextmanager
-def quiet_frameworks() -> Iterator[None]:
-    """Keep the libraries' progress bars, load reports and warnings off the screen, and then as they were.
-
-    Only libraries that are already in use are touched (``prepare`` must not import torch).
-    """
-    undo: list[Callable[[], object]] = []
-    if "transformers" in sys.modules:
-        from transformers.utils import logging as transformers_logging
-
-        verbosity, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-        transformers_logging.set_verbosity_error()
-        transformers_logging.disable_progress_bar()
-        undo.append(lambda: transformers_logging.set_verbosity(verbosity))
-        if bar:
-            undo.append(transformers_logging.enable_progress_bar)
-    import datasets
-
-    if datasets.is_progress_bar_enabled():
-        datasets.disable_progress_bars()
-        undo.append(datasets.enable_progress_bars)
-    for library in map(logging.getLogger, ("sentence_transformers", "torch.onnx")):
-        undo.append(partial(library.setLevel, library.level))
-        library.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        if not logger.isEnabledFor(logging.DEBUG):
-            warnings.simplefilter("ignore")
-        try:
-            yield
-        finally:
-            for action in undo:
-                action()
 
 
 def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = ()) -> str:

@@ -1,68 +1,71 @@
-"""Several processes as one run: who is first, what all must know, and when all must wait.
+"""Several processes as one run: rank, world size, and work that rank 0 does for all.
 
-``torchrun`` and ``accelerate launch`` start the same command several times and tell each its number in
-the environment. The first process reads and writes the run's folder; what it decides reaches the others
-through here. With one process everything in this module is free, and torch is not imported.
+``torchrun`` and ``accelerate launch`` start the same command several times and describe each process in its
+environment. Rank 0 reads and writes the run's folder; what it decides reaches the others through here. With one
+process, everything in this module costs nothing, and torch is not imported.
 """
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any, TypeVar
 
 from tsdae_kit.errors import KitError, RunStopped, exit_code
 
 T = TypeVar("T")
-TIMEOUT = timedelta(hours=12)  # while the first process evaluates, reports or uploads
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 Handler = Callable[[int, FrameType | None], Any]
-_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")  # accelerate reads them all
-
-
-def world_size() -> int:
-    """Return the number of processes of this run."""
-    return _launched()[1]
+_WORLD_SIZES = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")  # accelerate reads them all
 
 
 def rank() -> int:
-    """Return this process's number; the first is 0."""
-    return _launched()[0]
+    """Return the number of this process, from 0."""
+    return _environment()[0]
+
+
+def world_size() -> int:
+    """Return the number of processes."""
+    return _environment()[1]
 
 
 def local_world_size() -> int:
-    """Return how many of the processes share this machine."""
+    """Return the number of processes on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE") or 1) if world_size() > 1 else 1
 
 
-def _launched() -> tuple[int, int]:
-    """Return this process's number and how many there are.
+def _environment() -> tuple[int, int]:
+    """Return rank and world size.
 
     Raises:
-        KitError: If the environment says that there are several, and not how they find each other: a scheduler's does.
+        KitError: If the environment names several processes, but not how they find each other (a scheduler's does not).
     """
-    name = next((name for name in _SIZES if os.environ.get(name)), "WORLD_SIZE")
+    name = next((name for name in _WORLD_SIZES if os.environ.get(name)), "WORLD_SIZE")
     size = os.environ.get(name) or "1"
     if size.strip() == "1":
         return 0, 1
     advice = f"Start with torchrun or accelerate launch, or unset {name}"
-    needed = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-    if missing := [name for name in needed if not os.environ.get(name)]:
+    required = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+    if missing := [name for name in required if not os.environ.get(name)]:
         raise KitError(f"{name} is {size}, and no launcher has set {', '.join(missing)}. {advice}.")
-    numbers = {name: os.environ[name] for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT")}
-    numbers["LOCAL_WORLD_SIZE"] = os.environ.get("LOCAL_WORLD_SIZE") or "1"
-    for name, value in numbers.items():
+    values = {name: os.environ[name] for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT")}
+    values["LOCAL_WORLD_SIZE"] = os.environ.get("LOCAL_WORLD_SIZE") or "1"
+    for name, value in values.items():
         if not value.strip().isdecimal() or (name.endswith("SIZE") and not int(value)):
             raise KitError(f"{name} is {value!r}, which is no number of a launcher. {advice}.")
-    if int(numbers["RANK"]) >= int(size):
-        raise KitError(f"RANK is {numbers['RANK']}, and WORLD_SIZE is {size}. {advice}.")
-    return int(numbers["RANK"]), int(size)
+    if int(values["RANK"]) >= int(size):
+        raise KitError(f"RANK is {values['RANK']}, and WORLD_SIZE is {size}. {advice}.")
+    return int(values["RANK"]), int(size)
+
+
+def _process_group() -> ModuleType:
+    from tsdae_kit import process_group  # torch: where there are several processes
+
+    return process_group
 
 
 @contextmanager
@@ -71,74 +74,59 @@ def process_group(on_cpu: bool) -> Iterator[None]:
     if world_size() == 1:
         yield
         return
-    import torch
-    from accelerate.state import AcceleratorState, PartialState
-    from torch import distributed
-
-    _connect()
-    AcceleratorState._reset_state(reset_partial_state=True)  # a stage before may have had another device
-    PartialState(cpu=on_cpu or not torch.accelerator.is_available())
-    yield
-    distributed.barrier()  # none leaves while another still needs it
+    with _process_group().connected_for_training(on_cpu):
+        yield
 
 
-def _connect() -> None:
-    """Make the processes' group, once: a second one in the same process meets the addresses of the first.
-
-    It serves the CPU and the accelerator, whichever a stage trains on, and is taken apart when the process ends.
-    """
-    import torch
-    from torch import distributed
-
-    if distributed.is_initialized():
-        return
-    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    backend = "gloo"
-    if device is not None and device.type != "mps":
-        backend = f"cpu:gloo,{device.type}:{distributed.get_default_backend_for_device(device)}"
-    distributed.init_process_group(backend, timeout=TIMEOUT)
-    atexit.register(distributed.destroy_process_group)
-
-
-def on_rank_0(action: Callable[[], T], name: str = "") -> T:
-    """Return what ``action`` returns in the first process, once all have come here; the others do not run it.
+def on_rank_0(action: Callable[[], T], name: str = "training") -> T:
+    """Run an action on rank 0, once all processes have come here, and return its result on every rank.
 
     Args:
-        action: Is run in the first process.
-        name: The same in all processes; else they would exchange what does not belong together.
+        action: Runs on rank 0 alone.
+        name: The work that it belongs to, the same on every rank: else the ranks would exchange unrelated results.
 
     Raises:
-        KitError: If the processes call for different work.
-        BaseException: In the first process, what ``action`` raises; the others then end quietly with its exit code.
+        KitError: If the processes do different work.
+        BaseException: On rank 0, what ``action`` raises; the other processes then end quietly with its exit code.
     """
     if world_size() == 1:
         return action()
-    from torch import distributed
-
-    called = [""] * world_size()
-    distributed.all_gather_object(called, name)  # none may still be reading what the first is about to write
-    if len(set(called)) > 1:
-        names = " and ".join(sorted(name or "training" for name in set(called)))
-        raise KitError(f"The processes of one launch do different work ({names}). Let each call the same functions.")
-    answer: list[Any] = [None, 0]
-    error: BaseException | None = None
+    group = _process_group()
+    names = set(group.gather(name))  # and none may still be reading what rank 0 is about to write
+    if len(names) > 1:
+        raise KitError(
+            f"The processes of one launch do different work ({' and '.join(sorted(names))}). "
+            "Let each call the same functions."
+        )
+    result, code, error = None, 0, None
     if rank() == 0:
         try:
-            answer[0] = action()
+            result = action()
         except BaseException as raised:  # noqa: BLE001  # raised below, when the others know
-            error, answer = raised, [None, exit_code(raised)]
-    distributed.broadcast_object_list(answer)
+            error, code = raised, exit_code(raised)
+    result, code = group.broadcast((result, code))
     if error:
         raise error
-    if answer[1]:
-        raise SystemExit(answer[1])
-    result: T = answer[0]
-    return result
+    if code:
+        raise SystemExit(code)
+    return result  # type: ignore[no-any-return]
+
+
+def min_over_ranks(value: int) -> int:
+    """Return the smallest value of all processes."""
+    return value if world_size() == 1 else int(min(_process_group().gather(value)))
+
+
+def first_over_ranks(value: T | None) -> T | None:
+    """Return the first value that is not ``None``, by rank: one process's error or signal concerns all."""
+    if world_size() == 1:
+        return value
+    return next((found for found in _process_group().gather(value) if found is not None), None)
 
 
 @contextmanager
 def handled_signals(handler: Handler) -> Iterator[None]:
-    """Hand the signals to ``handler`` in this block (in the main thread; elsewhere Python does not allow it)."""
+    """Let ``handler`` take the signals in this block (in the main thread; Python does not allow it elsewhere)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -146,37 +134,15 @@ def handled_signals(handler: Handler) -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handled in before.items():
-            signal.signal(number, handled)
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
 def stop_at_once(number: int, frame: FrameType | None) -> None:
-    """End a run that trains no step at the moment: a model is loaded or written; what was saved is whole.
+    """End a run that is loading or writing a model: no step is under way, and what was saved is whole.
 
     Raises:
         RunStopped: Always.
     """
     name = signal.Signals(number).name
     raise RunStopped(f"Stopped by {name}, outside of training; what was saved is whole. Continue with --resume.")
-
-
-def min_over_ranks(value: int) -> int:
-    """Return the smallest value over the processes."""
-    if world_size() == 1:
-        return value
-    from torch import distributed
-
-    values = [0] * world_size()
-    distributed.all_gather_object(values, value)
-    return min(values)
-
-
-def first_over_ranks(value: T | None) -> T | None:
-    """Return the first value that is not ``None`` over the processes: one's fault or signal concerns all."""
-    if world_size() == 1:
-        return value
-    from torch import distributed
-
-    values: list[T | None] = [None] * world_size()
-    distributed.all_gather_object(values, value)
-    return next((v for v in values if v is not None), None)

@@ -62,11 +62,11 @@ def score_models(**settings: object) -> ScoreReport:
     resolved = make_settings(EvaluateSettings, {**settings, "models": names})
 
     def run() -> ScoreReport:
-        from tsdae_kit.evaluation.model_comparison import score  # torch: --help must not wait for it
+        from tsdae_kit.evaluation.model_comparison import evaluate_models  # torch: --help must not wait for it
         from tsdae_kit.models.passed_models import borrowed_encoders
 
         with borrowed_encoders(objects) as encoders:
-            return cast("ScoreReport", score(resolved, encoders))
+            return cast("ScoreReport", evaluate_models(resolved, encoders))
 
     with show_messages():
         return on_rank_0(run, "evaluate")

@@ -29,9 +29,9 @@ def export_model(**settings: object) -> Path:
     require_extra(resolved.format, f"--format {resolved.format}", *_PACKAGES[resolved.format])
 
     def run() -> Path:
-        from tsdae_kit.models.onnx_export import export  # torch: --help must not wait for it
+        from tsdae_kit.models.onnx_export import export_encoder  # torch: --help must not wait for it
 
-        return export(resolved)
+        return export_encoder(resolved)
 
     with show_messages():
         return on_rank_0(run, "export")

@@ -1,4 +1,4 @@
-"""Folders and files that are whole or not there: written under another name, flushed, then renamed."""
+"""Atomic folders and files (written under a temporary name, synced, renamed), locks, digests, output checks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from tsdae_kit.errors import KitError, first_line
 
-_names: set[str] = set()  # held in this process
+_names: set[str] = set()  # locked in this process
 _released = threading.Condition()
 os.register_at_fork(after_in_child=_names.clear)  # a child has its parent's memory, and none of its locks
 _FOR_PEOPLE = {".md", ".html"}
@@ -25,10 +25,10 @@ _FOR_PEOPLE = {".md", ".html"}
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder that becomes ``path`` when the block ends well, and vanishes when it does not.
+    """Yield an empty temporary folder that is renamed to ``path`` when the block succeeds, and deleted when it fails.
 
-    A folder that ``path`` held before is replaced at that moment. A kill at any time leaves either the
-    old folder, or the new one, or (between two renames) neither; never a part of one under the name.
+    A folder that was at ``path`` is replaced at that moment. A kill at any time leaves the old folder, the new one, or
+    (between two renames) neither; never a part of one under the name.
     """
     path = path.resolve()  # "." has no name, and a link's target is what is meant
     staging = path.with_name(f".{path.name}.partial")
@@ -38,12 +38,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         yield staging
         for entry in [*staging.rglob("*"), staging]:
-            flush(entry)
+            fsync_path(entry)
         shutil.rmtree(replaced, ignore_errors=True)
         if path.exists():
             path.rename(replaced)
         staging.rename(path)
-        flush(path.parent)
+        fsync_path(path.parent)
         shutil.rmtree(replaced, ignore_errors=True)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
@@ -51,7 +51,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete what killed processes left unfinished directly below ``folder``."""
+    """Delete the temporary files and folders that killed processes left directly in ``folder``."""
     for suffix in ("partial", "replaced"):
         for leftover in folder.glob(f".*.{suffix}"):
             if leftover.is_dir():
@@ -61,19 +61,19 @@ def remove_leftovers(folder: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path, wait: bool) -> Iterator[bool]:
-    """Hold a lock on ``folder``, kept in a file beside it; yield whether it was got (always, with ``wait``).
+def folder_lock(folder: Path, wait: bool) -> Iterator[bool]:
+    """Lock ``folder`` through a file next to it; yield whether the lock was acquired (always, with ``wait``).
 
-    It holds between the threads of a process too. A POSIX record lock: it dies with its owner and forked children do
-    not inherit it. (A lock of the package filelock would live on in a DataLoader's workers, which outlive a killed run
-    by seconds.)
+    The lock holds between threads too. It is a POSIX record lock: it is released when its owner dies, and forked
+    children do not inherit it. (A lock of the package filelock would live on in a DataLoader's workers, which outlive a
+    killed run by seconds.)
 
     Raises:
         KitError: If nothing can be written there.
     """
     folder = folder.resolve()
-    with held(str(folder), wait) as alone:
-        if not alone:
+    with name_lock(str(folder), wait) as is_alone:
+        if not is_alone:
             yield False
             return
         try:
@@ -94,27 +94,27 @@ def locked(folder: Path, wait: bool) -> Iterator[bool]:
 
 
 @contextmanager
-def held(name: str, wait: bool) -> Iterator[bool]:
-    """Hold a name within this process; yield whether it was got (always, with ``wait``).
+def name_lock(name: str, wait: bool) -> Iterator[bool]:
+    """Lock a name within this process; yield whether the lock was acquired (always, with ``wait``).
 
-    A lock on a file holds between processes alone, and a process that closes the file again has lost it.
+    A lock on a file holds between processes alone, and a process loses it when it closes the file anywhere.
     """
     with _released:
         if wait:
             _released.wait_for(lambda: name not in _names)
-        got = name not in _names
+        acquired = name not in _names
         _names.add(name)
     try:
-        yield got
+        yield acquired
     finally:
-        if got:
+        if acquired:
             with _released:
                 _names.discard(name)
                 _released.notify_all()
 
 
-def flush(path: Path) -> None:
-    """Make sure that a file's or folder's content has reached the disk."""
+def fsync_path(path: Path) -> None:
+    """Write a file's or folder's content through to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -124,11 +124,11 @@ def flush(path: Path) -> None:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield where to write a file that becomes ``path`` when the block ends well: whole at every moment."""
+    """Yield a temporary path that is renamed to ``path`` when the block succeeds: it is always complete."""
     temporary = path.with_name(f".{path.name}.partial")
     try:
         yield temporary
-        flush(temporary)
+        fsync_path(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -145,9 +145,9 @@ def sha256_of(path: Path) -> str:
 
 
 def path_digests(names: Iterable[str | Path]) -> dict[str, str]:
-    """Return, of those names that are files or folders, a digest of the content: that of a copy is the same.
+    """Return a digest of the content of each name that is a file or folder; a copy has the same digest.
 
-    In a folder, the files below it count by name and content; cards, pages and hidden files decide nothing.
+    Of a folder, the names and contents of all files below it count, except model cards, pages and hidden files.
     """
     return {str(name): _digest(Path(name)) for name in names if Path(name).exists()}
 
@@ -164,7 +164,7 @@ def _digest(path: Path) -> str:
 
 
 def check_writable(path: Path) -> None:
-    """See to it, before the work is done, that a file or folder can be written there; nothing is left behind.
+    """Check, before the work is done, that a file or folder can be written there; nothing is left behind.
 
     Raises:
         KitError: If it cannot.
@@ -180,7 +180,7 @@ def check_writable(path: Path) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file that is whole at every moment."""
+    """Write a JSON file that is complete at every moment."""
     with atomic_file(path) as temporary:
         text = json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n"
         # A file's name may hold what UTF-8 cannot; the backslashes are JSON's own way to write it.
@@ -191,14 +191,14 @@ LEFTOVERS = (".*.partial", ".*.partial/*", ".*.replaced/*", ".*.lock")  # of pro
 
 
 def check_only_known_files(folder: Path, known: Collection[str]) -> None:
-    """See to it that a folder holds nothing but what we wrote.
+    """Check that a folder holds only files that this command writes.
 
     Args:
         folder: May be missing.
         known: Patterns of the files' paths in it; a star stands for no slash.
 
     Raises:
-        KitError: Naming up to three others.
+        KitError: Naming up to three other files.
     """
     ours = set(_known_files(folder, known))
     others = [str(path.relative_to(folder)) for path in _files_below(folder) if path not in ours]
@@ -211,7 +211,7 @@ def check_only_known_files(folder: Path, known: Collection[str]) -> None:
 
 
 def remove_known_files(folder: Path, known: Collection[str]) -> None:
-    """Delete what :func:`check_only_known_files` knows, and folders that are empty then; what has come since stays."""
+    """Delete the known files of :func:`check_only_known_files`, and folders that are then empty; others stay."""
     ours = _known_files(folder, known)
     for path in ours:
         path.unlink()
@@ -222,7 +222,7 @@ def remove_known_files(folder: Path, known: Collection[str]) -> None:
 
 
 def _known_files(folder: Path, known: Collection[str]) -> list[Path]:
-    """Return the files below a folder that a pattern matches, or that a killed process left."""
+    """Return the files below a folder that match a pattern, or that a killed process left."""
     return [
         path for path in _files_below(folder)
         if any(_matches(path.relative_to(folder).parts, pattern) for pattern in known)
@@ -240,10 +240,10 @@ def _matches(parts: Sequence[str], pattern: str) -> bool:
 
 
 def check_no_outside_links(folder: Path) -> None:
-    """See to it that what is written in a folder, which may be anyone's, stays in it.
+    """Check that no link in a folder, which may come from others, leads out of it.
 
     Raises:
-        KitError: If a link in it leads out of it.
+        KitError: Naming the link.
     """
     inside = folder.resolve()
     for path in sorted(folder.iterdir()):
@@ -254,14 +254,14 @@ def check_no_outside_links(folder: Path) -> None:
 
 
 def check_overwritable(path: Path, is_ours: Callable[[str], bool]) -> None:
-    """See to it that a file about to be replaced is one that we wrote, or empty.
+    """Check that a file about to be replaced was written by this command, or is empty.
 
     Args:
         path: May be missing.
-        is_ours: Tells it by its content.
+        is_ours: Recognises the content.
 
     Raises:
-        KitError: If it is another one, or no file.
+        KitError: If it was not, or is no file.
     """
     if not path.exists():
         return

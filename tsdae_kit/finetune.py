@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tsdae_kit.config.command_line import make_main
 from tsdae_kit.config.keywords import keywords_of
-from tsdae_kit.config.python_inputs import DatasetLike, pairs_as_file
+from tsdae_kit.config.python_inputs import DatasetLike
 from tsdae_kit.config.settings import FineTuneSettings
 
 
@@ -29,7 +29,8 @@ def fine_tune(*, pairs: Sequence[Mapping[str, object]] | DatasetLike | None = No
         NoGain: With ``require_gain``, if no step scored above the model it began with.
         RunStopped: If a signal ended the run, its state saved; not an ``Exception``.
     """
-    from tsdae_kit.models.passed_models import with_saved_model  # torch: --help must not wait for it
+    from tsdae_kit.config.python_files import pairs_as_file  # pyarrow and torch: --help must not wait for them
+    from tsdae_kit.models.passed_models import with_saved_model
     from tsdae_kit.training.pairs_task import PairsTask
     from tsdae_kit.training.runner import run_task
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tsdae_kit.config.command_line import make_main
 from tsdae_kit.config.conversion import make_settings
 from tsdae_kit.config.keywords import keywords_of
-from tsdae_kit.config.python_inputs import DatasetLike, texts_as_file, with_placeholder
+from tsdae_kit.config.python_inputs import DatasetLike, with_placeholder
 from tsdae_kit.config.settings import PrepareSettings
 from tsdae_kit.console import show_messages
 from tsdae_kit.distributed import on_rank_0
@@ -32,7 +32,8 @@ def prepare_corpus(*, texts: Iterable[str] | DatasetLike | None = None, **settin
     resolved = make_settings(PrepareSettings, with_placeholder(settings, texts, "texts"))
 
     def run() -> Path:
-        from tsdae_kit.corpus.preparation import prepare  # pyarrow and the readers: --help must not wait for them
+        from tsdae_kit.config.python_files import texts_as_file  # pyarrow: --help must not wait for it
+        from tsdae_kit.corpus.preparation import prepare
 
         with texts_as_file(texts, resolved) as with_file:
             return prepare(with_file)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, cast
 
 from tsdae_kit.errors import KitError, first_line
-from tsdae_kit.filesystem import atomic_file, held, locked, remove_leftovers, write_json
+from tsdae_kit.filesystem import atomic_file, folder_lock, name_lock, remove_leftovers, write_json
 
 TaskName = Literal["tsdae", "pairs"]
 MANIFEST = "manifest.json"  # of a checkpoint
@@ -205,7 +205,7 @@ class RunFolder:
         Raises:
             KitError: If another run holds the folder, or trains in this process.
         """
-        with locked(self.path, wait=False) as is_free, held("training", wait=False) as is_only_run:
+        with folder_lock(self.path, wait=False) as is_free, name_lock("training", wait=False) as is_only_run:
             if not is_free:
                 raise KitError(f"Another run is going on in {self.path}. Wait for it, or choose another --output.")
             if not is_only_run:

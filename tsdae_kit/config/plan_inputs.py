@@ -14,7 +14,7 @@ from typing import Any
 from huggingface_hub import constants
 
 from tsdae_kit.config.settings import SCRATCH, PrepareSettings
-from tsdae_kit.evaluation.bm25 import NAME
+from tsdae_kit.evaluation.bm25 import BM25
 from tsdae_kit.models.names import find_model_file
 from tsdae_kit.run_folder import RunFolder
 
@@ -56,7 +56,7 @@ def _is_output(name: str, outputs: Sequence[Path]) -> bool:
 def _missing_model_reason(model: str, outputs: Sequence[Path]) -> str | None:
     """Return why a model is certainly missing, else ``None``."""
     path = Path(model)
-    if model in (SCRATCH, NAME) or _is_output(model, outputs):
+    if model in (SCRATCH, BM25) or _is_output(model, outputs):
         return None
     if path.is_dir():
         return None if any((path / name).exists() for name in _MODEL_FILES) else "holds no model"

@@ -1,7 +1,7 @@
-"""What happens to a chunk of the corpus: texts, cut, cleaned, judged, made noisy. One function, in any process.
+"""What happens to a chunk of the corpus, in any process: its texts are split, cleaned, filtered and made noisy.
 
-The local engine's workers and Ray's tasks call the same :class:`Recipe`, so that their rows can not
-differ. What needs all sentences at once (duplicates, the held-out part) is left to who collects.
+The local engine's workers and Ray's tasks call the same :class:`ChunkProcessor`, so that their rows cannot differ.
+What needs all sentences at once (duplicates, the held-out split) is left to the process that collects the rows.
 """
 
 from __future__ import annotations
@@ -9,112 +9,97 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from tsdae_kit.config.settings import PrepareSettings
-from tsdae_kit.corpus.cleaning import Rules, clean_text
-from tsdae_kit.corpus.deduplication import Hashes, sketch
+from tsdae_kit.corpus.cleaning import CleaningRules, clean_text
+from tsdae_kit.corpus.deduplication import Hashes, Signatures, compute_signature
+from tsdae_kit.corpus.dropped_texts import DroppedTexts
+from tsdae_kit.corpus.formats import Chunk, Format
 from tsdae_kit.corpus.noise import Noise
-from tsdae_kit.corpus.parsing import texts_of
-from tsdae_kit.corpus.reading import Chunk, Format, read_chunks
+from tsdae_kit.corpus.parsing import parse_texts
+from tsdae_kit.corpus.reading import read_chunks
 
-EXAMPLES = 3
-
-
-@dataclass
-class Rejects:
-    """What was dropped, by reason: how many, and some or all of them."""
-
-    keep_all: bool
-    counts: dict[str, int] = field(default_factory=dict)
-    texts: list[tuple[str, str]] = field(default_factory=list)
-
-    def add(self, reason: str, text: str) -> None:
-        """Count one."""
-        self.counts[reason] = count = self.counts.get(reason, 0) + 1
-        if self.keep_all or count <= EXAMPLES:
-            self.texts.append((reason, text))
-
-    def merge(self, later: Rejects) -> None:
-        """Count those of a later part too."""
-        for reason, text in later.texts:
-            if self.keep_all or self.counts.get(reason, 0) < EXAMPLES:
-                self.texts.append((reason, text))
-        for reason, count in later.counts.items():
-            self.counts[reason] = self.counts.get(reason, 0) + count
+TextSplitter = Callable[[str], list[str]]
 
 
 @dataclass(frozen=True)
-class Made:
+class ProcessedChunk:
     """A chunk's sentences.
 
     Attributes:
         rows: A record batch of noisy, clean and, if asked for, document.
-        hashes: Of each row's case-folded text.
-        signatures: Of each row, for near-duplicates.
-        read: The number of texts that went in, after cutting.
-        rejects: Those that came to nothing.
-        columns: How many of the texts each column held, where the file has columns.
+        hashes: A hash of each row's case-folded text.
+        signatures: A MinHash signature of each row, if near-duplicates are to be found.
+        read: The number of texts, after splitting.
+        dropped: Those that gave no row.
+        columns: The number of texts that each column held, for files with columns.
         position: The chunk's.
     """
 
-    rows: Any
+    rows: pa.RecordBatch
     hashes: Hashes
-    signatures: NDArray[Any] | None
+    signatures: Signatures | None
     read: int
-    rejects: Rejects
+    dropped: DroppedTexts
     columns: Counter[str]
     position: int
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Makes a chunk's texts into rows."""
+class ChunkProcessor:
+    """Turns a chunk's texts into rows.
 
-    form: Format
-    rules: Rules
+    Attributes:
+        file_format: How the files are written.
+        rules: Which sentences are kept.
+        noise: The noise; rows get that of epoch 0.
+        splitter: Splits a text into sentences or paragraphs; ``None`` takes it whole.
+        with_documents: Whether rows have a column ``document``.
+        with_signatures: Whether MinHash signatures are computed.
+        keep_dropped: Whether all dropped texts are returned, not only examples.
+    """
+
+    file_format: Format
+    rules: CleaningRules
     noise: Noise
-    cut: Callable[[str], list[str]] | None
-    documents: bool
-    near: bool
-    keep_rejects: bool
+    splitter: TextSplitter | None
+    with_documents: bool
+    with_signatures: bool
+    keep_dropped: bool
 
-    def __call__(self, chunk: Chunk) -> Made:
+    def __call__(self, chunk: Chunk) -> ProcessedChunk:
         """Return the chunk's rows.
 
         Raises:
-            KitError: Naming the file and line of what is no text.
+            KitError: Naming the file and the line of what is no text.
         """
-        rejects = Rejects(self.keep_rejects)
+        dropped = DroppedTexts(self.keep_dropped)
         clean: list[str] = []
         documents: list[str] = []
         columns: Counter[str] = Counter()
         read = 0
-        for text, name in texts_of(chunk, self.form, columns):
-            for part in self.cut(text) if self.cut else (text,):
+        for text, document in parse_texts(chunk, self.file_format, columns):
+            for part in self.splitter(text) if self.splitter else (text,):
                 read += 1
                 sentence = clean_text(part)
-                reason = self.rules.fault(sentence)
-                if reason:
-                    rejects.add(reason, part)
+                if reason := self.rules.drop_reason(sentence):
+                    dropped.add(reason, part)
                     continue
                 clean.append(sentence)
-                documents.append(name)
+                documents.append(document)
         arrays = [pa.array(map(self.noise, clean), pa.string()), pa.array(clean, pa.string())]
-        if self.documents:
+        if self.with_documents:
             arrays.append(pa.array(documents, pa.string()))
-        return Made(
+        return ProcessedChunk(
             rows=pa.record_batch(arrays, names=["noisy", "clean", "document"][: len(arrays)]),
             hashes=np.frombuffer(b"".join(map(_hash, clean)), dtype="<u8"),
-            signatures=np.array([sketch(sentence) for sentence in clean]) if self.near else None,
+            signatures=np.array(list(map(compute_signature, clean))) if self.with_signatures else None,
             read=read,
-            rejects=rejects,
+            dropped=dropped,
             columns=columns,
             position=chunk.position,
         )
@@ -124,17 +109,17 @@ def _hash(sentence: str) -> bytes:
     return hashlib.blake2b(sentence.casefold().encode(), digest_size=8).digest()
 
 
-def read_sentences(path: Path, form: Format) -> Iterator[str]:
-    """Yield a text file's sentences, cleaned and judged as ``prepare`` does by default.
+def read_sentences(path: Path, file_format: Format) -> Iterator[str]:
+    """Yield a text file's sentences, cleaned and filtered as ``prepare`` does by default.
 
     Raises:
-        KitError: Naming the file and line of what cannot be read.
+        KitError: Naming the file and the line of what cannot be read.
     """
-    defaults = PrepareSettings()
-    rules = Rules(defaults.min_chars, defaults.max_chars, defaults.min_letters)
-    form = replace(form, advice="Call the column that holds the text 'text'.")  # only prepare has a flag for it
-    for chunk in read_chunks([path], form):
-        for text, _ in texts_of(chunk, form):
+    rules = CleaningRules()
+    # The commands that call this have no flag for the column
+    file_format = replace(file_format, advice="Call the column that holds the text 'text'.")
+    for chunk in read_chunks([path], file_format):
+        for text, _ in parse_texts(chunk, file_format):
             sentence = clean_text(text)
-            if rules.fault(sentence) is None:
+            if rules.drop_reason(sentence) is None:
                 yield sentence

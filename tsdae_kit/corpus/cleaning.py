@@ -1,7 +1,7 @@
-"""Decides which texts become training sentences, and gives every other one its reason.
+"""Cleans texts, and decides which become training sentences: every dropped one has a reason.
 
-One function decides, so that the counts in the manifest, the closing table and the data can not
-disagree (as in datatrove's filters). Duplicates are found later, where all sentences meet.
+One function decides, so that the counts in the manifest, the closing table and the data agree (as in datatrove's
+filters). Duplicates are found later, where all sentences meet.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import regex
 
+from tsdae_kit.corpus import defaults
 from tsdae_kit.corpus.words import SPACELESS
 
-REASONS = ("empty", "too short", "too long", "few letters", "duplicate", "near-duplicate")
+DROP_REASONS = ("empty", "too short", "too long", "few letters", "duplicate", "near-duplicate")
 # Control characters, zero-width space, lone surrogates (no characters at all), byte-order marks
 _CONTROL_OR_SPACE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b\ud800-\udfff\ufeff]+")
 _ASCII_LETTERS = string.ascii_letters.encode()
@@ -33,31 +34,33 @@ def clean_text(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What a sentence must be: the settings of the same names."""
+class CleaningRules:
+    """What a sentence must be to be kept.
 
-    min_chars: int
-    max_chars: int
-    min_letters: float
+    Attributes:
+        min_chars: Drop shorter sentences. Seven characters of a script without spaces are a whole question, so each
+            of these counts as two.
+        max_chars: Drop longer sentences.
+        min_letters: Drop sentences with a smaller share of letters among the characters that are not spaces.
+    """
 
-    def fault(self, sentence: str) -> str | None:
-        """Return why the cleaned sentence is dropped, or ``None``: it is good.
+    min_chars: int = defaults.MIN_CHARS
+    max_chars: int = defaults.MAX_CHARS
+    min_letters: float = defaults.MIN_LETTERS
 
-        A character of a script written without spaces counts as two for the shortest length: seven of
-        them are a whole question.
-        """
+    def drop_reason(self, sentence: str) -> str | None:
+        """Return why the cleaned sentence is dropped, or ``None`` if it is kept."""
         length = len(sentence)
         if not length:
             return "empty"
         if length > self.max_chars:
             return "too long"
+        width = length
         if sentence.isascii():
-            plain = sentence.encode()
-            letters = length - len(plain.translate(None, _ASCII_LETTERS))
-            width, spaces = length, plain.count(b" ")
+            encoded = sentence.encode()
+            letters, spaces = length - len(encoded.translate(None, _ASCII_LETTERS)), encoded.count(b" ")
         else:
             letters, spaces = len(_NO_LETTERS.sub("", sentence)), sentence.count(" ")
-            width = length
             if length < self.min_chars:
                 width += len(_SPACELESS_CHARACTERS.findall(sentence))
         if width < self.min_chars:

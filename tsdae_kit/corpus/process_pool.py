@@ -1,8 +1,8 @@
-"""Runs a function on many things in processes of its own, and gives the results in order.
+"""Runs a function on many items in worker processes, and yields the results in order.
 
-Each worker is a fresh interpreter on two pipes, so that it ends by itself when its owner is killed
-(multiprocessing's forked workers wait for ever then), needs no ``if __name__ == "__main__"`` in a
-user's script and inherits no locks; the price is 0.3 s to start.
+Each worker is a new interpreter on two pipes. It ends by itself when its parent is killed (multiprocessing's forked
+workers then wait for ever), needs no ``if __name__ == "__main__"`` in a user's script, and inherits no locks. The
+price is 0.3 s to start.
 """
 
 from __future__ import annotations
@@ -26,23 +26,28 @@ Result = TypeVar("Result")
 
 
 def map_ordered(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """Yield ``function(item)`` for each item, in order; few items are in flight at a time.
+    """Yield ``function(item)`` for each item, in order; about two items per worker are in flight at a time.
+
+    Args:
+        function: What each worker runs; must be picklable.
+        items: Its arguments, read as workers become free.
+        workers: The number of processes; 1 runs the function in this process.
 
     Raises:
-        KitError: What the function raises, or that a worker was killed.
+        KitError: What the function raises, or if a worker was killed.
     """
     if workers == 1:
         yield from map(function, items)
         return
-    started = [_start(function) for _ in range(workers)]
+    processes = [_start_worker(function) for _ in range(workers)]
     idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
-    for process in started:
+    for process in processes:
         idle.put(process)
 
     def work(item: Item) -> Result:
         process = idle.get()
         try:
-            result: Result = _ask(process, item)
+            result: Result = _call_worker(process, item)
         finally:
             idle.put(process)
         return result
@@ -57,23 +62,23 @@ def map_ordered(function: Callable[[Item], Result], items: Iterable[Item], worke
         while pending:
             yield pending.popleft().result()
     finally:
-        for process in started:
+        for process in processes:
             process.kill()
         threads.shutdown(cancel_futures=True)
-        for process in started:
+        for process in processes:
             process.communicate()
 
 
-def _start(function: Any) -> subprocess.Popen[bytes]:
+def _start_worker(function: Callable[[Any], Any]) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(
-        [sys.executable, "-c", "from tsdae_kit.corpus.process_pool import serve; serve()"],
+        [sys.executable, "-c", "from tsdae_kit.corpus.process_pool import run_worker; run_worker()"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     pickle.dump(function, process.stdin)  # type: ignore[arg-type]
     return process
 
 
-def _ask(process: subprocess.Popen[bytes], item: Any) -> Any:
+def _call_worker(process: subprocess.Popen[bytes], item: Any) -> Any:
     try:
         pickle.dump(item, process.stdin)  # type: ignore[arg-type]
         process.stdin.flush()  # type: ignore[union-attr]
@@ -87,20 +92,20 @@ def _ask(process: subprocess.Popen[bytes], item: Any) -> Any:
     return result
 
 
-def serve() -> None:
-    """Be a worker: read a function, then items, until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the owner decides
-    with os.fdopen(os.dup(1), "wb") as answers, os.fdopen(os.dup(0), "rb") as questions:
-        os.dup2(2, 1)  # whatever a user's function prints must not fall among the answers
+def run_worker() -> None:
+    """Read a function from standard input, then items; write its results to standard output until input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes; the parent decides
+    with os.fdopen(os.dup(1), "wb") as results, os.fdopen(os.dup(0), "rb") as items:
+        os.dup2(2, 1)  # the results must not be mixed with what a user's function prints
         try:
-            function = pickle.load(questions)
+            function = pickle.load(items)
             while True:
-                item = pickle.load(questions)
+                item = pickle.load(items)
                 try:
-                    answer = (function(item), "")
-                except Exception as error:  # noqa: BLE001  # the owner raises it
-                    answer = (error, traceback.format_exc())
-                pickle.dump(answer, answers, protocol=pickle.HIGHEST_PROTOCOL)
-                answers.flush()
+                    result = (function(item), "")
+                except Exception as error:  # noqa: BLE001  # the parent raises it
+                    result = (error, traceback.format_exc())
+                pickle.dump(result, results, protocol=pickle.HIGHEST_PROTOCOL)
+                results.flush()
         except (EOFError, BrokenPipeError):
             pass

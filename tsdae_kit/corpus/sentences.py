@@ -1,25 +1,28 @@
-"""Cuts long texts into sentences with Punkt, trained on the corpus itself: no download, and the field's abbreviations.
+"""Splits long texts into sentences or paragraphs.
 
-Punkt knows where a full stop ends a sentence in languages that put a space after it; the marks of
-scripts that do not (and those that mean nothing else) are cut at first.
+Punkt finds the ends of sentences; it learns from the corpus itself, which needs no download and covers the
+abbreviations of the domain. It knows where a full stop ends a sentence in languages with a space after it. The marks
+of scripts without spaces, which always end a sentence, are split at first.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-SAMPLE = 2_000_000  # characters that Punkt learns from: about ten seconds
+logger = logging.getLogger("tsdae_kit")
+_LEARNED_CHARACTERS = 2_000_000  # about ten seconds
 _END, _CLOSING = r"[。！？｡।॥؟]", r"[」』”’）)]"
-_SURE_ENDS = re.compile(f"(?<={_END})(?!{_END}|{_CLOSING})|(?<={_END}{_CLOSING})")
+_CERTAIN_ENDS = re.compile(f"(?<={_END})(?!{_END}|{_CLOSING})|(?<={_END}{_CLOSING})")
 _PARAGRAPH_ENDS = re.compile(r"\n\s*\n")
 
 
 @dataclass(frozen=True)
-class Paragraphs:
-    """Cuts a text at its blank lines."""
+class ParagraphSplitter:
+    """Splits a text at its blank lines."""
 
     def __call__(self, text: str) -> list[str]:
         """Return the paragraphs."""
@@ -27,35 +30,38 @@ class Paragraphs:
 
 
 @dataclass(frozen=True)
-class Sentences:
-    """Cuts a text into sentences.
+class SentenceSplitter:
+    """Splits a text into sentences.
 
     Attributes:
-        punkt: A ``PunktSentenceTokenizer`` that has learned.
+        punkt: A trained ``PunktSentenceTokenizer``.
     """
 
     punkt: Any
 
     def __call__(self, text: str) -> list[str]:
-        """Return the sentences, each cut from the text."""
-        return [sentence for part in self._parts(text) for sentence in self.punkt.tokenize(part)] or [text]
+        """Return the sentences, as pieces of the text."""
+        return [sentence for part in self._split_certain(text) for sentence in self.punkt.tokenize(part)] or [text]
 
-    def _parts(self, text: str) -> Iterator[str]:
+    def _split_certain(self, text: str) -> Iterator[str]:
         for paragraph in _PARAGRAPH_ENDS.split(text):
-            yield from _SURE_ENDS.split(paragraph)
+            yield from _CERTAIN_ENDS.split(paragraph)
 
 
-def learn_sentences(texts: Iterable[str]) -> tuple[Sentences, int, int]:
-    """Return a cutter that has learned from the first texts, how many characters these were, and its abbreviations."""
+def learn_sentences(texts: Iterable[str]) -> SentenceSplitter:
+    """Return a splitter that has learned abbreviations from the first two million characters, and log what it read."""
+    # Here: nltk takes half a second to import, and few runs need it.
     from nltk.tokenize.punkt import PunktSentenceTokenizer, PunktTrainer
 
     trainer = PunktTrainer()
-    read = 0
+    characters = 0
     for text in texts:
         trainer.train(text, finalize=False)
-        read += len(text)
-        if read >= SAMPLE:
+        characters += len(text)
+        if characters >= _LEARNED_CHARACTERS:
             break
     trainer.finalize_training()
-    found = trainer.get_params()
-    return Sentences(PunktSentenceTokenizer(found)), read, len(found.abbrev_types)
+    learned = trainer.get_params()
+    logger.info("Sentence ends learned from %s characters: %s abbreviations.", f"{characters:,}",
+                f"{len(learned.abbrev_types):,}")  # fmt: skip
+    return SentenceSplitter(PunktSentenceTokenizer(learned))

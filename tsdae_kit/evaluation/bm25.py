@@ -1,44 +1,40 @@
-"""BM25, the row that any embedding should beat, by the library bm25s (the extra ``bm25``)."""
+"""BM25, the lexical baseline for retrieval, by the library bm25s (the extra ``bm25``)."""
 
 from __future__ import annotations
 
-import importlib.util
-
 from tsdae_kit.corpus.words import split_words
-from tsdae_kit.errors import KitError
-from tsdae_kit.evaluation.metrics import Sample
+from tsdae_kit.evaluation.metrics import Metric
 from tsdae_kit.evaluation.ranking_metrics import DEPTH, measure_rankings
 from tsdae_kit.evaluation.tasks import Retrieval, Task
+from tsdae_kit.extras import import_extra, require_extra
 
-NAME = "bm25"
+BM25 = "bm25"  # its name among the models
 
 
-def check_bm25() -> None:
-    """Refuse early where the library is missing.
+def require_bm25() -> None:
+    """Check that the library is installed.
 
     Raises:
-        KitError: Then.
+        KitError: If it is not.
     """
-    if importlib.util.find_spec("bm25s") is None:
-        raise KitError("The row bm25 takes the library bm25s, which is missing. pip install 'tsdae_kit[bm25]'")
+    require_extra("bm25", BM25, "bm25s")
 
 
-def score_with_bm25(task: Task) -> dict[str, Sample] | None:
-    """Return the metrics of BM25's ranking, or ``None`` for what is no retrieval."""
+def score_with_bm25(task: Task) -> dict[str, Metric] | None:
+    """Return the metrics of BM25's rankings; ``None`` if the task is a proxy or not retrieval."""
     if not isinstance(task, Retrieval) or task.proxy:
         return None
-    import bm25s
-
+    bm25s = import_extra("bm25s", "bm25", BM25)
     index = bm25s.BM25()
     index.index([_words(text) for text in task.docs], show_progress=False)
     depth = min(DEPTH, len(task.docs))
-    found, scores = index.retrieve([_words(text) for text in task.queries], k=depth, show_progress=False)
-    # Documents without a word of the query are no hits
-    itself = task.itself or [-1] * len(task.queries)
+    documents, scores = index.retrieve([_words(text) for text in task.queries], k=depth, show_progress=False)
+    identical_docs = task.identical_docs or [-1] * len(task.queries)
     rankings = [
-        row[(values > 0) & (row != own)].tolist() for row, values, own in zip(found, scores, itself, strict=True)
+        row[(values > 0) & (row != identical)].tolist()  # a score of 0: no word in common
+        for row, values, identical in zip(documents, scores, identical_docs, strict=True)
     ]
-    return dict(measure_rankings(rankings, task.grades, task.metrics))
+    return dict(measure_rankings(rankings, task.grades, task.metric_names))
 
 
 def _words(text: str) -> list[str]:

@@ -1,7 +1,7 @@
-"""The difference between two models, and what it would be on other queries or pairs of the same kind.
+"""The difference between two models, with a confidence interval from a paired bootstrap over queries or pairs.
 
-A paired bootstrap: the items are drawn again with replacement, the same ones for both models, and the
-metric is computed anew. The interval says nothing about another seed of the training.
+Each resample draws items with replacement, the same items for both models, and computes the metric anew. The interval
+covers the choice of items, not the seed of the training.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tsdae_kit.evaluation.metrics import Array, Sample, score
+from tsdae_kit.evaluation.metrics import Array, Metric, score
 
 RESAMPLES = 2000
-_CELLS = 4_000_000  # weights held at once
+_MAX_WEIGHTS = 4_000_000  # in memory at once
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A model's score less the reference's.
+    """A model's score minus the reference's.
 
     Attributes:
         value: The difference, in points of 0 to 100.
-        resampled: The same for each resample.
+        resampled: The difference on each resample.
     """
 
     value: float
@@ -32,48 +32,48 @@ class Difference:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The middle 95 % of the resampled differences."""
+        """The 95 % confidence interval: the middle 95 % of the resampled differences."""
         low, high = np.nanquantile(self.resampled, [0.025, 0.975])
         return float(low), float(high)
 
     @property
     def verdict(self) -> str:
-        """Which of the two is better, if the interval tells."""
+        """``better`` or ``worse`` if the interval excludes 0, else ``no difference shown``."""
         low, high = self.interval
         if low > 0:
             return "better"
         return "worse" if high < 0 else "no difference shown"
 
 
-def compare(sample: Sample, reference: Sample, name: str) -> Difference:
+def compare(metric: Metric, reference: Metric, dataset: str) -> Difference:
     """Return the difference of two metrics over the same items.
 
     Args:
-        sample: The model's.
-        reference: What it is compared with.
-        name: Of the data, as in :func:`resample`.
+        metric: The model's metric.
+        reference: The reference's metric.
+        dataset: As in :func:`resample`.
     """
-    return Difference(score(sample) - score(reference), resample(sample, name) - resample(reference, name))
+    return Difference(score(metric) - score(reference), resample(metric, dataset) - resample(reference, dataset))
 
 
-def resample(sample: Sample, name: str) -> Array:
-    """Return a metric on items drawn again with replacement, for each resample.
+def resample(metric: Metric, dataset: str) -> Array:
+    """Return a metric on ``RESAMPLES`` bootstrap resamples of its items.
 
     Args:
-        sample: The metric.
-        name: Of the data: the draws depend on it and on nothing else, so that those of two data sets
-            are independent and a result does not change with what else is scored.
+        metric: The metric.
+        dataset: The name of the data set. It alone seeds the draws: those of two data sets are independent, and a
+            result does not change with what else is scored.
     """
-    random = np.random.default_rng([42, zlib.crc32(name.encode())])
-    count = len(sample)
-    parts = []
-    at_once = max(_CELLS // count, 1)
-    for start in range(0, RESAMPLES, at_once):
-        rows = min(at_once, RESAMPLES - start)
+    random = np.random.default_rng([42, zlib.crc32(dataset.encode())])
+    count = len(metric)
+    batches = []
+    batch_size = max(_MAX_WEIGHTS // count, 1)
+    for start in range(0, RESAMPLES, batch_size):
+        rows = min(batch_size, RESAMPLES - start)
         drawn = random.integers(0, count, (rows, count)) + np.arange(rows)[:, None] * count
         weights = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
-        parts.append(sample.under(weights))
-    return np.concatenate(parts)
+        batches.append(metric.weighted(weights))
+    return np.concatenate(batches)
 
 
 def average(differences: Sequence[Difference]) -> Difference:

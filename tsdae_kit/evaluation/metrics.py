@@ -1,8 +1,8 @@
-"""Metrics that can be asked again under other weights: what a paired bootstrap over queries or pairs needs.
+"""Metrics that take a weight per item, so that a bootstrap can resample by reweighting.
 
-sentence-transformers' evaluators give one number for a whole data set. Here a metric keeps what it was
-computed from, so that resampling costs a few numpy operations: drawing an item twice is giving it the
-weight 2. The tests compare each metric with scikit-learn, scipy and trec_eval.
+sentence-transformers' evaluators return one number for a whole data set. Here a metric holds what it is computed from,
+and a resample costs a few numpy operations: an item drawn twice has the weight 2. The tests compare each metric with
+scikit-learn, scipy and trec_eval.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-class Sample(Protocol):
+class Metric(Protocol):
     """A metric over items (queries or pairs)."""
 
     def __len__(self) -> int:
         """Return the number of items."""
 
-    def under(self, weights: Array) -> Array:
-        """Return the metric, from 0 to 100, under each row of ``weights`` (resamples, items)."""
+    def weighted(self, weights: Array) -> Array:
+        """Return the metric, from 0 to 100, for each row of ``weights`` (resamples, items)."""
 
 
-def score(sample: Sample) -> float:
-    """Return the metric itself: every item once."""
-    return float(sample.under(np.ones((1, len(sample))))[0])
+def score(metric: Metric) -> float:
+    """Return the metric with equal weights, from 0 to 100."""
+    return float(metric.weighted(np.ones((1, len(metric))))[0])
 
 
 @dataclass(frozen=True)
-class MeanOf:
-    """The mean of a value for each item, each from 0 to 1."""
+class Mean:
+    """The mean of one value per item, each from 0 to 1."""
 
     values: Array
 
     def __len__(self) -> int:
         return len(self.values)
 
-    def under(self, weights: Array) -> Array:
+    def weighted(self, weights: Array) -> Array:
         """Return the weighted means."""
         means: Array = 100 * (weights @ self.values) / weights.sum(axis=1)
         return means
@@ -48,9 +48,9 @@ class MeanOf:
 
 @dataclass(frozen=True)
 class AveragePrecision:
-    """Average precision of scores for labels 0 and 1, without interpolation; equal scores are one step.
+    """Average precision of scores for labels 0 and 1, without interpolation; tied scores are one threshold.
 
-    Without a positive it is not a number.
+    It is NaN without a positive.
     """
 
     labels: Array
@@ -59,15 +59,15 @@ class AveragePrecision:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def under(self, weights: Array) -> Array:
+    def weighted(self, weights: Array) -> Array:
         """Return the weighted average precision."""
         order = np.argsort(-self.scores, kind="stable")
         ranked = self.scores[order]
-        last = np.searchsorted(-ranked, -ranked, side="right") - 1  # of each item's group of equal scores
+        last_tie = np.searchsorted(-ranked, -ranked, side="right") - 1  # per item, the last one of equal score
         weights = weights[:, order]
         positive = weights * self.labels[order]
-        found, seen = positive.cumsum(axis=1)[:, last], weights.cumsum(axis=1)[:, last]
-        precision = np.divide(found, seen, out=np.zeros_like(found), where=seen > 0)
+        true_positives, retrieved = positive.cumsum(axis=1)[:, last_tie], weights.cumsum(axis=1)[:, last_tie]
+        precision = np.divide(true_positives, retrieved, out=np.zeros_like(retrieved), where=retrieved > 0)
         with np.errstate(invalid="ignore"):
             result: Array = 100 * (positive * precision).sum(axis=1) / positive.sum(axis=1)
         return result
@@ -75,9 +75,9 @@ class AveragePrecision:
 
 @dataclass(frozen=True)
 class Spearman:
-    """Spearman's rank correlation of scores with given ones; equal values share their mean rank.
+    """Spearman's rank correlation of scores with gold scores; ties share their mean rank.
 
-    Scores that are all equal say nothing, and count as 0.
+    It is 0 if all scores are equal.
     """
 
     gold: Array
@@ -86,12 +86,12 @@ class Spearman:
     def __len__(self) -> int:
         return len(self.gold)
 
-    def under(self, weights: Array) -> Array:
+    def weighted(self, weights: Array) -> Array:
         """Return the weighted correlations."""
         totals = weights.sum(axis=1, keepdims=True)
         centred = []
         for values in (self.gold, self.scores):
-            ranks = _ranks(values, weights)
+            ranks = _weighted_ranks(values, weights)
             centred.append(ranks - (weights * ranks).sum(axis=1, keepdims=True) / totals)
         first, second = centred
         spread = np.sqrt((weights * first**2).sum(axis=1) * (weights * second**2).sum(axis=1))
@@ -100,12 +100,12 @@ class Spearman:
         return correlation
 
 
-def _ranks(values: Array, weights: Array) -> Array:
-    """Return each item's mean rank under each row of weights."""
+def _weighted_ranks(values: Array, weights: Array) -> Array:
+    """Return each item's mean rank for each row of weights."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    groups = np.add.reduceat(weights[:, order], starts, axis=1)  # (resamples, distinct values)
-    middle = groups.cumsum(axis=1) - groups / 2
-    ranks: Array = middle[:, np.searchsorted(ordered[starts], values)]
+    tie_weights = np.add.reduceat(weights[:, order], starts, axis=1)  # (resamples, distinct values)
+    mean_ranks = tie_weights.cumsum(axis=1) - tie_weights / 2
+    ranks: Array = mean_ranks[:, np.searchsorted(ordered[starts], values)]
     return ranks

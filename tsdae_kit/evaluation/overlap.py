@@ -1,75 +1,90 @@
-"""Counts which texts of evaluation data stand in the text that a model is trained on, too: scores on them flatter it.
+"""Counts the evaluation texts that are also in a model's training text, where scores are optimistic.
 
-Compared are queries and the texts of pairs, not the documents searched: adapting to those is what the kit is for. Texts
-are equal whatever their case and white space; one of several sentences is there if all of its sentences are, as
-``prepare --split sentences`` would have left them. The training text streams; memory holds the evaluation data alone.
+Queries and the texts of pairs count; the documents searched do not, because a model may be adapted to them. Texts are
+equal in any case and white space. A text of several sentences also counts if all its sentences are there, as
+``prepare --split sentences`` leaves them. The training text streams; memory holds only the evaluation data.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+from nltk.tokenize.punkt import PunktSentenceTokenizer
+
 from tsdae_kit.config.settings import PrepareSettings, ReadingSettings
 from tsdae_kit.corpus.cleaning import clean_text
-from tsdae_kit.corpus.dataset import prepared_texts, read_manifest
+from tsdae_kit.corpus.formats import Format
 from tsdae_kit.corpus.parsing import read_rows
-from tsdae_kit.corpus.reading import Format
-from tsdae_kit.corpus.sentences import Sentences
+from tsdae_kit.corpus.prepared_folder import prepared_texts, read_manifest
+from tsdae_kit.corpus.sentences import SentenceSplitter
 from tsdae_kit.errors import KitError
 from tsdae_kit.evaluation.tasks import Pairs, Task, is_proxy
 
 logger = logging.getLogger("tsdae_kit")
-Texts = Iterable[Iterable[object]]  # in batches; what is no text is passed over
+TextBatches = Iterable[Iterable[object]]  # values other than texts are ignored
 
 
-def warn_of_overlap(tasks: Sequence[Task], trained_on: Texts, place: str) -> None:
-    """Say in one line how many texts of the tasks are in the training text, if any are.
+@dataclass(frozen=True)
+class Overlap:
+    """How many texts of a task are in the training text."""
+
+    task: Task
+    count: int
+    total: int
+
+
+def warn_of_overlap(tasks: Sequence[Task], training_texts: TextBatches, source: str) -> None:
+    """Log how many texts of the tasks are in the training text, if any.
 
     Args:
-        tasks: What models are scored on; proxies, which are made of the training text, are passed over.
-        trained_on: The training text.
-        place: What to call it.
+        tasks: The tasks; proxy tasks, which consist of the training text, are ignored.
+        training_texts: The training text.
+        source: The name of the training text for the message.
     """
-    counts = count_overlap(tasks, trained_on)
     shown = " and ".join(
-        f"{found:,} of {total:,} {'texts' if isinstance(task, Pairs) else 'queries'} of {task.name}"
-        for task, found, total in counts if found
-    )  # fmt: skip
+        f"{overlap.count:,} of {overlap.total:,} {'texts' if isinstance(overlap.task, Pairs) else 'queries'} of "
+        f"{overlap.task.name}"
+        for overlap in count_overlap(tasks, training_texts)
+        if overlap.count
+    )
     if shown:
-        logger.warning("!!! %s stand in the training text (%s): scores on them flatter the model.", shown, place)
+        logger.warning("!!! %s are in the training text (%s): scores on them are optimistic.", shown, source)
 
 
-def count_overlap(tasks: Sequence[Task], trained_on: Texts) -> list[tuple[Task, int, int]]:
-    """Return for each task that is no proxy how many of its texts are in the training text, and how many it has."""
-    tested = [(task, [_parts(text) for text in _texts(task)]) for task in tasks if not is_proxy(task)]
-    wanted = {part for _, texts in tested for parts in texts for part in parts}
-    found: set[str] = set()
-    if wanted:
-        for batch in trained_on:
-            found.update(wanted.intersection(_key(text) for text in batch if isinstance(text, str)))
-    return [(task, sum(_is_in(parts, found) for parts in texts), len(texts)) for task, texts in tested]
+def count_overlap(tasks: Sequence[Task], training_texts: TextBatches) -> list[Overlap]:
+    """Return the overlap of each task that is not a proxy with the training text."""
+    keys_by_task = [(task, [_keys(text) for text in _evaluated_texts(task)]) for task in tasks if not is_proxy(task)]
+    all_keys = {key for _, keys_of_texts in keys_by_task for keys in keys_of_texts for key in keys}
+    seen: set[str] = set()
+    if all_keys:
+        for batch in training_texts:
+            seen.update(all_keys.intersection(_normalize(text) for text in batch if isinstance(text, str)))
+    return [
+        Overlap(task, sum(_is_seen(keys, seen) for keys in keys_of_texts), len(keys_of_texts))
+        for task, keys_of_texts in keys_by_task
+    ]
 
 
-def read_training_texts(path: Path, reading: ReadingSettings, fingerprint: str) -> Texts:
-    """Return what a run was trained on.
+def read_training_texts(path: Path, reading: ReadingSettings, fingerprint: str) -> TextBatches:
+    """Return the texts that a run was trained on.
 
     Args:
-        path: A prepared folder, or a labelled file, of which all columns are read.
-        reading: How the file is written.
-        fingerprint: That of the run's data.
+        path: A prepared folder, or a labelled file, whose columns are all read.
+        reading: The encoding and quoting of the file.
+        fingerprint: The fingerprint of the run's data.
 
     Raises:
-        KitError: If it is not there any more, now or (of a file that cannot be read) as it is read.
+        KitError: If the data is missing or has changed; for a file, also while it is read.
     """
     if path.is_file():
         return _labelled_texts(path, reading)
     manifest = read_manifest(path)
     if manifest is None or not fingerprint.startswith(manifest["fingerprint"]):
-        raise KitError(f"{path} is not there any more as it was trained on. Restore it to have it compared.")
+        raise KitError(f"{path} is missing or has changed since the training. Restore it to compare it.")
     return prepared_texts(path)
 
 
@@ -79,28 +94,26 @@ def _labelled_texts(path: Path, reading: ReadingSettings) -> Iterator[list[objec
         yield from (value for value in row.values() if isinstance(value, list))
 
 
-def _texts(task: Task) -> Sequence[str]:
+def _evaluated_texts(task: Task) -> Sequence[str]:
     return (*task.first, *task.second) if isinstance(task, Pairs) else task.queries
 
 
-def _parts(text: str) -> tuple[str, ...]:
-    """Return what is looked for: the text, then its sentences, if it has several that ``prepare`` would take."""
-    sentences = [key for part in _cutter()(text) if len(key := _key(part)) >= PrepareSettings.min_chars]
-    return (_key(text), *sentences)
+def _keys(text: str) -> tuple[str, ...]:
+    """Return the normalized text, then its sentences, if it has several that ``prepare`` keeps."""
+    sentences = map(_normalize, _sentence_splitter()(text))
+    return (_normalize(text), *(key for key in sentences if len(key) >= PrepareSettings.min_chars))
 
 
-def _is_in(parts: Sequence[str], found: set[str]) -> bool:
-    whole, *sentences = parts
-    return bool(whole) and (whole in found or (bool(sentences) and found.issuperset(sentences)))
+def _is_seen(keys: Sequence[str], seen: set[str]) -> bool:
+    text, *sentences = keys
+    return bool(text) and (text in seen or (bool(sentences) and seen.issuperset(sentences)))
 
 
 @lru_cache(maxsize=1)
-def _cutter() -> Sentences:
-    """Return what cuts at sentence ends, without the abbreviations that ``prepare`` learns from a corpus."""
-    from nltk.tokenize.punkt import PunktSentenceTokenizer
-
-    return Sentences(PunktSentenceTokenizer())
+def _sentence_splitter() -> SentenceSplitter:
+    """Return the sentence splitter of ``prepare``, without abbreviations learned from a corpus."""
+    return SentenceSplitter(PunktSentenceTokenizer())
 
 
-def _key(text: str) -> str:
+def _normalize(text: str) -> str:
     return clean_text(text).casefold()

@@ -1,4 +1,4 @@
-"""What a person sees of the scores: a table for each task, and one over all."""
+"""The tables that ``evaluate`` shows: one for each task, and a summary over all tasks."""
 
 from __future__ import annotations
 
@@ -6,64 +6,60 @@ from collections.abc import Sequence
 
 from tsdae_kit.console import table
 from tsdae_kit.evaluation.bootstrap import Difference
-from tsdae_kit.evaluation.results import Result, average_over
-from tsdae_kit.evaluation.tasks import is_proxy
+from tsdae_kit.evaluation.results import AVERAGE, Result, average_scores
+from tsdae_kit.evaluation.tasks import is_proxy, main_metric
 
-PROXY = (
-    "A proxy, for want of labels: it need not follow what labels say. A hundred labelled pairs of your own say more."
+PROXY_NOTE = (
+    "This is a proxy task without labels: labelled data may rank the models differently. "
+    "A hundred labelled pairs of your own tell more."
 )
 
 
-def show_task(results: Sequence[Result]) -> str:
-    """Return the table of one task, a row for each model."""
+def format_task_table(results: Sequence[Result]) -> str:
+    """Return the table of one task: a row for each model."""
     task = results[0].task
-    main = task.metrics[0]
-    rows = []
-    for result in results:
-        if result.scores:
-            shown = [f"{result.scores[metric]:.1f}" for metric in task.metrics]
-            rows.append((result.model, *shown, *_show_difference(result.differences.get(main))))
-    compared = (f"difference in {main}", "95 % interval", "verdict") if len(rows) > 1 else ("", "", "")
-    header = ("model", *task.metrics, *compared)
-    lines = [f"{task.name}: {task.size}", table([_trim(row, rows) for row in rows], _trim(header, rows))]
-    return "\n".join([*lines, PROXY] if is_proxy(task) else lines)
+    scored = [result for result in results if result.scores]
+    rows = [tuple(f"{result.scores[name]:.1f}" for name in task.metric_names) for result in scored]
+    header: tuple[str, ...] = task.metric_names
+    if len(scored) > 1:
+        header += (f"difference in {main_metric(task)}", "95 % interval", "verdict")
+        cells = [_format_difference(result.differences.get(main_metric(task))) for result in scored]
+        rows = [(*scores, *difference) for scores, difference in zip(rows, cells, strict=True)]
+    named_rows = [(result.model, *row) for result, row in zip(scored, rows, strict=True)]
+    lines = [f"{task.name}: {task.size}", table(named_rows, ("model", *header))]
+    return "\n".join([*lines, PROXY_NOTE] if is_proxy(task) else lines)
 
 
-def _trim(row: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """Return the row without the columns of comparison, if there is nothing to compare."""
-    return row if len(rows) > 1 else row[:-3]
-
-
-def _show_difference(difference: Difference | None) -> tuple[str, str, str]:
+def _format_difference(difference: Difference | None) -> tuple[str, str, str]:
     if difference is None:
         return "", "", "reference"
     low, high = difference.interval
     return f"{difference.value:+.1f}", f"{low:+.1f} to {high:+.1f}", difference.verdict
 
 
-def show_all(results: Sequence[Result], models: Sequence[str]) -> str:
-    """Return one row for each task's main metric, a column for each model, and the average below."""
+def format_summary_table(results: Sequence[Result], models: Sequence[str]) -> str:
+    """Return a table of main metrics: a row for each task, a column for each model, the average below."""
     by_task: dict[str, list[Result]] = {}
     for result in results:
         by_task.setdefault(result.task.name, []).append(result)
-    rows = [(name, own[0].task.metrics[0], *(_show_cell(result) for result in own)) for name, own in by_task.items()]
-    averages = average_over(results, models)
+    rows = [(name, main_metric(own[0].task), *map(_format_score, own)) for name, own in by_task.items()]
+    averages = average_scores(results, models)
     if averages:
-        cells = [f"{averages[model][0]:.1f}" if model in averages else "-" for model in models]
-        rows.append(("average", "", *cells))
+        cells = [f"{averages[model].score:.1f}" if model in averages else "-" for model in models]
+        rows.append((AVERAGE, "", *cells))
     lines = [table(rows, ("main score", "", *models))]
-    for model in models:
-        if model in averages and (difference := averages[model][1]) is not None:
-            shown, interval, verdict = _show_difference(difference)
-            lines.append(f"{model} against {models[0]}, on average: {shown} ({interval}), {verdict}.")
+    for model, mean in averages.items():
+        if mean.difference is not None:
+            value, interval, verdict = _format_difference(mean.difference)
+            lines.append(f"{model} against {models[0]}, on average: {value} ({interval}), {verdict}.")
     return "\n".join(lines)
 
 
-def _show_cell(result: Result) -> str:
-    """Return the main score, with a word where the interval tells it from the reference's."""
-    main = result.task.metrics[0]
-    if main not in result.scores:
+def _format_score(result: Result) -> str:
+    """Return the main score, followed by the verdict if it is ``better`` or ``worse``."""
+    metric = main_metric(result.task)
+    if metric not in result.scores:
         return "-"
-    difference = result.differences.get(main)
-    told = f" ({difference.verdict})" if difference and difference.verdict in ("better", "worse") else ""
-    return f"{result.scores[main]:.1f}{told}"
+    difference = result.differences.get(metric)
+    verdict = f" ({difference.verdict})" if difference and difference.verdict in ("better", "worse") else ""
+    return f"{result.scores[metric]:.1f}{verdict}"

@@ -1,4 +1,4 @@
-"""Several models' scores on a task beside each other, as objects and as the rows that are written."""
+"""Scores of several models on a task, as objects and as rows of ``scores.json``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tsdae_kit.evaluation.bootstrap import Difference, average, compare
-from tsdae_kit.evaluation.metrics import Sample, score
-from tsdae_kit.evaluation.tasks import Task, is_proxy
+from tsdae_kit.evaluation.metrics import Metric, score
+from tsdae_kit.evaluation.tasks import Task, is_proxy, main_metric
 
 AVERAGE = "average"
-Samples = Mapping[str, Sample]
+Metrics = Mapping[str, Metric]  # by name
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Result:
 
     Attributes:
         task: The task.
-        model: As it was given.
-        scores: By metric, from 0 to 100, the main one first; empty where the model cannot do the task.
-        differences: From the reference, by metric; empty for the reference itself, or without it.
+        model: The model's name, as the user wrote it.
+        scores: From 0 to 100, by metric, the main one first; empty if the model cannot do the task.
+        differences: From the reference, by metric; empty for the reference itself, or without one.
     """
 
     task: Task
@@ -31,58 +31,70 @@ class Result:
     differences: Mapping[str, Difference]
 
 
-def compare_models(task: Task, models: Sequence[str], scored: Mapping[tuple[str, str], Samples]) -> list[Result]:
+@dataclass(frozen=True)
+class Average:
+    """A model's mean of the main metrics over all tasks, and its difference from the reference's."""
+
+    score: float
+    difference: Difference | None
+
+
+def compare_models(
+    task: Task, models: Sequence[str], metrics_by_model: Mapping[tuple[str, str], Metrics]
+) -> list[Result]:
     """Return each model's scores on a task, and their differences from the first model's.
 
     Args:
         task: The task.
         models: Their names, the reference first.
-        scored: Metrics by model and task; a model that cannot do the task is not in it.
+        metrics_by_model: Metrics by model and task name; a model that cannot do the task is not in it.
     """
-    reference = scored.get((models[0], task.name), {})
+    reference = metrics_by_model.get((models[0], task.name), {})
     results = []
     for model in models:
-        samples = scored.get((model, task.name), {})
+        metrics = metrics_by_model.get((model, task.name), {})
         differences = {
-            metric: compare(sample, reference[metric], task.name)
-            for metric, sample in samples.items()
-            if model != models[0] and metric in reference
+            name: compare(metric, reference[name], task.name)
+            for name, metric in metrics.items()
+            if model != models[0] and name in reference
         }
-        results.append(Result(task, model, {metric: score(sample) for metric, sample in samples.items()}, differences))
+        results.append(Result(task, model, {name: score(metric) for name, metric in metrics.items()}, differences))
     return results
 
 
-def average_over(results: Sequence[Result], models: Sequence[str]) -> dict[str, tuple[float, Difference | None]]:
-    """Return each model's mean of the main metrics and its difference, for models that did every task.
+def average_scores(results: Sequence[Result], models: Sequence[str]) -> dict[str, Average]:
+    """Return the averages by model, for models that did every task.
 
-    Proxies are left out: a mean of theirs and labelled scores would mean nothing.
+    Proxy tasks do not count: a mean of proxy and labelled scores means nothing.
     """
-    results = [result for result in results if not is_proxy(result.task)]
-    averages: dict[str, tuple[float, Difference | None]] = {}
+    labelled = [result for result in results if not is_proxy(result.task)]
+    averages: dict[str, Average] = {}
     for model in models:
-        own = [result for result in results if result.model == model]
-        if len(own) > 1 and all(result.scores for result in own):
-            values = [result.scores[result.task.metrics[0]] for result in own]
-            differences = [d for result in own if (d := result.differences.get(result.task.metrics[0]))]
-            difference = average(differences) if len(differences) == len(own) else None
-            averages[model] = (sum(values) / len(values), difference)
+        of_model = [result for result in labelled if result.model == model]
+        if len(of_model) > 1 and all(result.scores for result in of_model):
+            scores = [result.scores[main_metric(result.task)] for result in of_model]
+            differences = [d for result in of_model if (d := result.differences.get(main_metric(result.task)))]
+            difference = average(differences) if len(differences) == len(of_model) else None
+            averages[model] = Average(sum(scores) / len(scores), difference)
     return averages
 
 
 def make_rows(results: Sequence[Result], models: Sequence[str]) -> list[dict[str, Any]]:
-    """Return what scores.json holds: a row for each task, model and metric, the main one first; then the averages."""
+    """Return the rows of ``scores.json``: one for each task, model and metric, the main one first; then averages."""
     rows = [
-        _row(result.task.name, result.task.size, result.model, metric, value, result.differences.get(metric))
+        _row(result.task.name, result.model, name, value, result.differences.get(name), result.task.size)
         | ({"proxy": True} if is_proxy(result.task) else {})
         for result in results
-        for metric, value in result.scores.items()
+        for name, value in result.scores.items()
     ]
-    averages = average_over(results, models)
-    rows += [_row(AVERAGE, "", model, "main score", *of_model) for model, of_model in averages.items()]
+    averages = average_scores(results, models)
+    rows += [_row(AVERAGE, model, "main score", mean.score, mean.difference) for model, mean in averages.items()]
     return rows
 
 
-def _row(task: str, size: str, model: str, metric: str, value: float, difference: Difference | None) -> dict[str, Any]:
+def _row(
+    task: str, model: str, metric: str, value: float, difference: Difference | None, size: str = ""
+) -> dict[str, Any]:
     row: dict[str, Any] = {"task": task, "size": size, "model": model, "metric": metric, "score": value}
     if difference is not None:
         row |= {"difference": difference.value, "interval": difference.interval, "verdict": difference.verdict}

@@ -1,4 +1,4 @@
-"""What a model can be scored on: one frozen dataclass for each kind of evaluation data."""
+"""The kinds of tasks that a model can be scored on: retrieval, reranking and pairs."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Queries that should find their documents.
+    """Queries, the documents to search, and relevance grades.
 
     Attributes:
-        name: The folder and the task, unique among those scored together.
-        queries: The texts, each with at least one relevant document.
-        docs: The texts searched.
-        grades: For each query, the judged documents' numbers and grades.
-        proxy: Whether the queries are documents made noisy, for want of labels.
-        itself: For each query, the number of the document that is the query and so is left out of its ranking, or -1;
-            empty where no query is a document.
+        name: Folder and kind of task, unique among the tasks that are scored together.
+        queries: The query texts; each has at least one relevant document.
+        docs: The document texts.
+        grades: For each query, the grades of its judged documents by document index.
+        proxy: Whether the task was generated from unlabelled text.
+        identical_docs: For each query, the index of the document that is the query itself, or -1. The query's ranking
+            excludes it. Empty if no query is a document.
     """
 
     name: str
@@ -25,38 +25,38 @@ class Retrieval:
     docs: tuple[str, ...]
     grades: tuple[Mapping[int, float], ...]
     proxy: bool = False
-    itself: tuple[int, ...] = field(default=(), repr=False)  # the digests of runs that are resumed are made of the rest
+    identical_docs: tuple[int, ...] = field(default=(), repr=False)  # run records hold digests of the other fields
 
     @property
-    def metrics(self) -> tuple[str, ...]:
-        """The names, the main one first."""
+    def metric_names(self) -> tuple[str, ...]:
+        """The metrics, the main one first."""
         return ("MRR@10",) if self.proxy else ("nDCG@10", "MRR@10", "recall@100", "MAP")
 
     @property
     def size(self) -> str:
-        """In words."""
+        """The number of items, in words."""
         return f"{len(self.queries):,} queries, {len(self.docs):,} documents"
 
 
 @dataclass(frozen=True)
 class Reranking:
-    """Queries whose positives should come before their negatives."""
+    """Queries, each with positive documents to rank above negative ones."""
 
     name: str
     queries: tuple[str, ...]
     positives: tuple[tuple[str, ...], ...]
     negatives: tuple[tuple[str, ...], ...]
-    metrics = ("MAP",)
+    metric_names = ("MAP",)
 
     @property
     def size(self) -> str:
-        """In words."""
+        """The number of items, in words."""
         return f"{len(self.queries):,} queries"
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of texts with scores; those that hold only 0 and 1 are binary."""
+    """Pairs of texts with gold scores; if these are only 0 and 1, they are labels."""
 
     name: str
     first: tuple[str, ...]
@@ -65,23 +65,28 @@ class Pairs:
 
     @property
     def binary(self) -> bool:
-        """Whether the scores are labels."""
+        """Whether the gold scores are labels."""
         return set(self.gold) == {0.0, 1.0}
 
     @property
-    def metrics(self) -> tuple[str, ...]:
-        """The one name."""
+    def metric_names(self) -> tuple[str, ...]:
+        """The one metric."""
         return ("AP",) if self.binary else ("Spearman",)
 
     @property
     def size(self) -> str:
-        """In words."""
+        """The number of items, in words."""
         return f"{len(self.gold):,} {'labelled' if self.binary else 'scored'} pairs"
 
 
 Task = Retrieval | Reranking | Pairs
 
 
+def main_metric(task: Task) -> str:
+    """Return the name of the task's main metric."""
+    return task.metric_names[0]
+
+
 def is_proxy(task: Task) -> bool:
-    """Return whether the task was made for want of labels."""
+    """Return whether the task was generated from unlabelled text."""
     return isinstance(task, Retrieval) and task.proxy

@@ -1,4 +1,4 @@
-"""One number for a folder of evaluation data: what a run is steered by."""
+"""Validation sets: evaluation data reduced to one score, by which a run selects its best step."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer
 
 from tsdae_kit.config.settings import ReadingSettings
-from tsdae_kit.evaluation.data import UTF8, holds_split, read_tasks
+from tsdae_kit.evaluation.data import DEFAULT_READING, holds_split, read_tasks
 from tsdae_kit.evaluation.metrics import score
 from tsdae_kit.evaluation.scoring import Embeddings, score_task
-from tsdae_kit.evaluation.tasks import Retrieval, Task
+from tsdae_kit.evaluation.tasks import Retrieval, Task, main_metric
 
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """The mean of one metric over a folder's tasks of one kind: retrieval if it has any, else reranking, else pairs.
+    """Tasks of one kind and their common metric: retrieval if the folder has any, else reranking, else pairs.
 
     Attributes:
         name: The folder and the metric.
-        split: ``dev``, or ``test`` where the folder has no dev part.
-        tasks: What is scored.
+        split: ``dev``, or ``test`` if the folder has no dev split.
+        tasks: The tasks to score; the score is their mean.
     """
 
     name: str
@@ -31,29 +31,33 @@ class ValidationSet:
 
     @property
     def digest(self) -> str:
-        """What is scored, as a number: scores on other texts cannot be compared."""
-        itself = [task.itself for task in self.tasks if isinstance(task, Retrieval) and task.itself]
-        return hashlib.blake2b((repr(self) + "".join(map(repr, itself))).encode(), digest_size=16).hexdigest()
+        """A digest of what is scored; scores under different digests cannot be compared."""
+        # Run records hold this digest: its text must not change with a name in the code.
+        text = f"Goal(name={self.name!r}, split={self.split!r}, tasks={self.tasks!r})"
+        for task in self.tasks:
+            if isinstance(task, Retrieval) and task.identical_docs:
+                text += repr(task.identical_docs)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def read_validation_set(name: str, reading: ReadingSettings = UTF8) -> ValidationSet:
-    """Return the goal that a folder (or a file) of evaluation data sets.
+def read_validation_set(name: str, reading: ReadingSettings = DEFAULT_READING) -> ValidationSet:
+    """Return the validation set of a folder (or a file) of evaluation data.
 
     Args:
         name: The folder or file.
-        reading: How its files are written.
+        reading: The encoding and quoting of its files.
 
     Raises:
-        KitError: If there is nothing to score, or a file is not as it should be.
+        KitError: If there is nothing to score, or a file is invalid.
     """
     split = "dev" if holds_split(Path(name), "dev") else "test"
-    tasks = read_tasks(name, split, reading)
-    alike = tuple(task for task in tasks if type(task) is type(tasks[0]) and task.metrics == tasks[0].metrics)
-    return ValidationSet(f"{Path(name).resolve().name} {tasks[0].metrics[0]}", split, alike)
+    first, *others = read_tasks(name, split, reading)
+    same_kind = (task for task in others if type(task) is type(first) and task.metric_names == first.metric_names)
+    return ValidationSet(f"{Path(name).resolve().name} {main_metric(first)}", split, (first, *same_kind))
 
 
-def score_validation_set(goal: ValidationSet, encoder: SentenceTransformer, batch_size: int) -> float:
+def score_validation_set(validation_set: ValidationSet, encoder: SentenceTransformer, batch_size: int) -> float:
     """Return the encoder's score, from 0 to 100."""
     embeddings = Embeddings(encoder, "the encoder", batch_size)
-    values = [score(score_task(task, embeddings)[task.metrics[0]]) for task in goal.tasks]
-    return sum(values) / len(values)
+    scores = [score(score_task(task, embeddings)[main_metric(task)]) for task in validation_set.tasks]
+    return sum(scores) / len(scores)

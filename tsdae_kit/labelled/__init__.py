@@ -1,1 +1,1 @@
-"""Labelled pairs: files of any layout in, columns with known roles out."""
+"""Labelled pairs: files with any column names become anchor, positive, and negatives or a label."""

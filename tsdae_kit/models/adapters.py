@@ -1,63 +1,60 @@
-"""Low-rank adapters (LoRA, arXiv 2106.09685) through PEFT: few weights learn, and the final model has none of them.
+"""Low-rank adapters (LoRA, arXiv 2106.09685) with PEFT: only few weights are trained, and they are merged at the end.
 
-The encoder's own weights are frozen, checkpoints hold the adapters only, and the base model is read
-again, by its own name, when the run is resumed.
+The encoder's own weights are frozen. Checkpoints hold only the adapters; a resumed run reads the base model again by
+its name.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 from sentence_transformers import SentenceTransformer
 from transformers.pytorch_utils import Conv1D
 
-from tsdae_kit.errors import KitError
+from tsdae_kit.extras import import_extra
 
-SCALE = 2  # alpha / rank, the usual choice
+ALPHA_PER_RANK = 2  # the usual choice
 
 
 def add_adapters(encoder: SentenceTransformer, rank: int) -> None:
-    """Let only adapters learn: those the encoder has, or new ones around all its linear layers.
+    """Make only adapters trainable: those that the encoder has, or new ones at all its linear layers.
 
     Args:
-        encoder: Changed in place; new adapters leave its embeddings as they are.
-        rank: Of new adapters.
+        encoder: Changed in place; new adapters do not change its embeddings.
+        rank: The rank of new adapters.
 
     Raises:
-        KitError: If PEFT is missing.
+        KitError: If PEFT is not installed.
     """
-    if not importlib.util.find_spec("peft"):
-        raise KitError("--lora-rank needs a package. Install it: pip install 'tsdae_kit[lora]'.")
-    from peft import LoraConfig
-
+    peft = import_extra("peft", "lora", "--lora-rank")
     if not has_adapters(encoder):
         transposed = any(isinstance(module, Conv1D) for module in encoder.modules())
         encoder.add_adapter(
-            LoraConfig(r=rank, lora_alpha=SCALE * rank, target_modules="all-linear", fan_in_fan_out=transposed)
+            peft.LoraConfig(
+                r=rank, lora_alpha=ALPHA_PER_RANK * rank, target_modules="all-linear", fan_in_fan_out=transposed
+            )
         )
     for name, parameter in encoder.named_parameters():
         parameter.requires_grad_("lora_" in name)
 
 
 def has_adapters(encoder: SentenceTransformer) -> bool:
-    """Return whether the encoder's transformer carries adapters."""
+    """Return whether the encoder's transformer has adapters."""
     return bool(getattr(getattr(encoder, "transformers_model", None), "_hf_peft_config_loaded", False))
 
 
 def merge_adapters(encoder: SentenceTransformer) -> None:
-    """Add each adapter to the layer it is around, and take it away: a plain encoder with the same embeddings."""
+    """Merge each adapter into its layer and remove it: a plain encoder with the same embeddings is left."""
     if not has_adapters(encoder):
         return
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
+    adapter_layer = import_extra("peft.tuners.tuners_utils", "lora", "an adapter").BaseTunerLayer
     transformer: Any = encoder.transformers_model
     for name, module in list(transformer.named_modules()):
-        if isinstance(module, BaseTunerLayer):
+        if isinstance(module, adapter_layer):
             module.merge(safe_merge=True)
             owner, _, attribute = name.rpartition(".")
             setattr(transformer.get_submodule(owner), attribute, module.get_base_layer())
     del transformer.peft_config
     transformer._hf_peft_config_loaded = False
-    vars(transformer).pop("_weight_conversions", None)  # a loaded adapter's, which would rename what is saved
+    vars(transformer).pop("_weight_conversions", None)  # set with a loaded adapter; it would rename saved weights
     encoder.requires_grad_(True)

@@ -1,4 +1,4 @@
-"""The device a model computes on, and the precision of its matrix products."""
+"""The device that a model computes on, and the precision of its matrix products."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from tsdae_kit.errors import KitError, first_line
 _HALF_PRECISION = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def choose_device(wanted: str | None) -> torch.device:
-    """Return the device asked for, or the best there is.
+def choose_device(name: str | None) -> torch.device:
+    """Return the device with this name, or without a name the best available.
 
     Raises:
-        KitError: If the device asked for is not there: a run never moves to the CPU by itself.
+        KitError: If the named device is not available: a run never falls back to the CPU.
     """
-    if wanted is None:
+    if name is None:
         if torch.cuda.is_available():
-            return torch.device("cuda", torch.cuda.current_device())  # of several processes, each has its own
+            return torch.device("cuda", torch.cuda.current_device())  # each of several processes has its own
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        there = torch.zeros(1, device=wanted)
-        there.cpu()  # what comes back from no real device, as "meta", is refused here
-        return there.device
+        tensor = torch.zeros(1, device=name)
+        tensor.cpu()  # fails for devices without memory, such as "meta"
+        return tensor.device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = first_line(error).partition(". ")[0]
         raise KitError(
-            f"The device {wanted!r} cannot be used ({reason}). Leave --device out for the best there is."
+            f"The device {name!r} cannot be used ({reason}). Leave --device out for the best available."
         ) from error
 
 
 def supports_bf16(device: torch.device) -> bool:
-    """Return whether the device multiplies matrices in bfloat16 itself (emulated, it would be slower)."""
+    """Return whether the device has bfloat16 matrix products in hardware (emulated ones would be slower)."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device.type == "cpu" and any(
@@ -40,5 +40,5 @@ def supports_bf16(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Return the autocast of ``fp32`` (none), ``bf16`` or ``fp16``."""
+    """Return the autocast context for ``fp32`` (disabled), ``bf16`` or ``fp16``."""
     return torch.autocast(device.type, _HALF_PRECISION.get(precision), enabled=precision in _HALF_PRECISION)

@@ -1,4 +1,4 @@
-"""--push-to-hub: the final model goes to the Hugging Face hub, once it is whole on the disk."""
+"""--push-to-hub: uploads the final model to the Hugging Face hub, once it is complete on the disk."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ logger = logging.getLogger("tsdae_kit")
 
 
 def check_push(repository: str) -> None:
-    """See to it, before anything is trained, that a push is not bound to fail.
+    """Check before the training that a push can succeed.
 
     Raises:
-        KitError: If the hub is switched off, or the name is none.
+        KitError: If the hub is switched off, the name is not NAME/MODEL, or there is no token.
     """
     if HF_HUB_OFFLINE:
-        raise KitError("--push-to-hub needs the hub, which HF_HUB_OFFLINE switches off. Leave out one of them.")
+        raise KitError("--push-to-hub needs the hub, but HF_HUB_OFFLINE switches it off. Leave out one of them.")
     try:
         validate_repo_id(repository)
     except HFValidationError as error:
         raise KitError(f"--push-to-hub {repository}: {first_line(error)}. Write NAME/MODEL.") from error
     if repository.count("/") != 1:
-        raise KitError(f"--push-to-hub {repository} does not say whose it is. Write NAME/MODEL.")
+        raise KitError(f"--push-to-hub {repository} names no owner. Write NAME/MODEL.")
     if get_token() is None:
-        raise KitError("--push-to-hub needs a token, and there is none. Run `hf auth login`, or set HF_TOKEN.")
+        raise KitError("--push-to-hub needs a token, and none is set. Run `hf auth login`, or set HF_TOKEN.")
 
 
 def push(final: Path, repository: str) -> None:
-    """Upload the final model's folder; a repository that is new is private.
+    """Upload the final model's folder; a new repository is private.
 
     Raises:
         KitError: If the hub cannot be reached, or refuses.
@@ -45,7 +45,7 @@ def push(final: Path, repository: str) -> None:
         hub.upload_folder(repo_id=repository, folder_path=final, commit_message="Model adapted with tsdae_kit")
     except (HTTPError, OSError, RuntimeError, ValueError) as error:
         raise KitError(
-            f"{final} is whole, but was not pushed to {repository} ({first_line(error)}). "
-            "See to the connection and to `hf auth login`; then the same command with --resume pushes it."
+            f"{final} is complete, but was not pushed to {repository} ({first_line(error)}). "
+            "Check the connection and `hf auth login`; then the same command with --resume pushes it."
         ) from error
     logger.info("Pushed to %s.", address)

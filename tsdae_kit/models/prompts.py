@@ -1,6 +1,6 @@
-"""Which prompt stands before which text: in training the one that the model is used with later.
+"""The prompt of each column of texts: a model is trained with the prompts that it is used with later.
 
-A model that was made with prompts and is trained without them learns for texts that it will never get. The rules are
+A model that was made with prompts and is trained without them learns from texts that it will never get. The rules are
 those of the library's ``encode_query``, ``encode_document`` and ``encode``.
 """
 
@@ -14,27 +14,29 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraini
 from tsdae_kit.errors import KitError
 
 Prompts = dict[str, dict[str, str]]  # by data set and column; "" for none
-_DOCUMENT = ("document", "passage", "corpus")  # the first of these that a model has, as encode_document takes it
+_DOCUMENT_NAMES = ("document", "passage", "corpus")  # encode_document uses the first of these that a model has
 
 
 def role_prompts(encoder: SentenceTransformer) -> tuple[str, str]:
-    """Return what ``encode_query`` and ``encode_document`` put before a text.
+    """Return the prompts of ``encode_query`` and ``encode_document``.
 
-    Of a model that has neither, but a default prompt, it is that one: such a model is made for ``encode``.
+    A model with neither of them is used with ``encode``: both roles then have its default prompt.
     """
-    own = encoder.prompts
-    document = next((own[name] for name in _DOCUMENT if name in own), None)
-    found = own.get("query"), document
-    return (found[0] or "", found[1] or "") if any(found) else (default_prompt(encoder),) * 2
+    prompts = encoder.prompts
+    query = prompts.get("query")
+    document = next((prompts[name] for name in _DOCUMENT_NAMES if name in prompts), None)
+    if not query and not document:
+        return default_prompt(encoder), default_prompt(encoder)
+    return query or "", document or ""
 
 
 def default_prompt(encoder: SentenceTransformer) -> str:
-    """Return what ``encode`` puts before a text, if nothing is asked for."""
+    """Return the prompt that ``encode`` uses if none is named."""
     return encoder.prompts.get(encoder.default_prompt_name or "") or ""
 
 
 def text_prompt(encoder: SentenceTransformer) -> str:
-    """Return what stands before a text of the corpus: the default prompt, without one that of documents."""
+    """Return the prompt of the corpus's texts: the default prompt, or without one that of documents."""
     return default_prompt(encoder) or role_prompts(encoder)[1]
 
 
@@ -43,54 +45,59 @@ def column_prompts(encoder: SentenceTransformer, columns: Sequence[str], retriev
 
     Args:
         encoder: The model to train.
-        columns: Without the label, in the order in which a loss takes them.
-        retrieval: Whether the first column is searched with, and the others are found; else all are alike.
+        columns: All columns but the label, in the order in which a loss takes them.
+        retrieval: Whether the first column holds queries and the others documents; else all have the default prompt.
     """
     if not retrieval:
         return dict.fromkeys(columns, default_prompt(encoder))
     query, document = role_prompts(encoder)
-    return {name: document if place else query for place, name in enumerate(columns)}
+    return {column: document if index else query for index, column in enumerate(columns)}
 
 
-def set_prompts(arguments: SentenceTransformerTrainingArguments, own: Prompts) -> Prompts:
-    """Put prompts into the trainer's arguments, where ``--trainer prompts=...`` gives none; return those that hold.
+def set_prompts(arguments: SentenceTransformerTrainingArguments, model_prompts: Prompts) -> Prompts:
+    """Put the prompts into the trainer's arguments, and return them; those of ``--trainer prompts=...`` win.
 
     Args:
         arguments: Changed in place.
-        own: What the model is used with.
+        model_prompts: The prompts that the model is used with.
 
     Raises:
-        KitError: If a prompt is given for what is no column: it would do nothing.
+        KitError: If the user names a prompt for a column that does not exist: it would have no effect.
     """
-    given: Any = arguments.prompts
-    if given is not None:
-        own = {name: _user_prompts(given, name, own) for name in own}
-    arguments.prompts = next(iter(own.values())) if len(own) == 1 else own
-    return own
+    user_prompts: Any = arguments.prompts
+    prompts = model_prompts
+    if user_prompts is not None:
+        prompts = {name: _user_prompts(user_prompts, name, model_prompts) for name in model_prompts}
+    arguments.prompts = next(iter(prompts.values())) if len(prompts) == 1 else prompts
+    return prompts
 
 
-def _user_prompts(given: Any, name: str, own: Prompts) -> dict[str, str]:
-    """Return one data set's part of ``--trainer prompts=...``: one text, by column, by data set, or by both."""
-    by_name = isinstance(given, Mapping) and bool(given.keys() & own.keys())
-    mine = given.get(name, {}) if by_name else given
-    if not isinstance(mine, Mapping):
-        return dict.fromkeys(own[name], str(mine))
-    columns = own[name].keys() if by_name else {column for columns in own.values() for column in columns}
-    if unknown := [*(given.keys() - own.keys() if by_name else ()), *(mine.keys() - columns)]:
-        there = ", ".join(own[name])
-        raise KitError(f"--trainer prompts names {unknown[0]!r}, which is no column. Name some of these: {there}.")
-    return {column: str(mine.get(column, "")) for column in own[name]}
+def _user_prompts(user_prompts: Any, data_set: str, model_prompts: Prompts) -> dict[str, str]:
+    """Return the user's prompts for one data set: one for all texts, by column, by data set, or by both."""
+    by_data_set = isinstance(user_prompts, Mapping) and bool(user_prompts.keys() & model_prompts.keys())
+    prompts = user_prompts.get(data_set, {}) if by_data_set else user_prompts
+    columns = model_prompts[data_set]
+    if not isinstance(prompts, Mapping):
+        return dict.fromkeys(columns, str(prompts))
+    unknown = [*(user_prompts.keys() - model_prompts.keys())] if by_data_set else []
+    known = columns.keys() if by_data_set else {column for each in model_prompts.values() for column in each}
+    unknown += prompts.keys() - known
+    if unknown:
+        raise KitError(
+            f"--trainer prompts names {unknown[0]!r}, but there is no such column. Choose from: {', '.join(columns)}."
+        )
+    return {column: str(prompts.get(column, "")) for column in columns}
 
 
 def describe_prompts(prompts: Prompts, encoder: SentenceTransformer) -> str:
-    """Return which prompt stands before which column, and which of the model's before none; "" where it has none."""
-    places: dict[str, list[str]] = {}
-    for name, columns in prompts.items():
+    """Return a line with the columns of each prompt, and the model's prompts that no column has; "" without prompts."""
+    columns_of: dict[str, list[str]] = {}
+    for data_set, columns in prompts.items():
         for column, prompt in columns.items():
-            places.setdefault(prompt, []).append(f"{column} of {name}" if len(prompts) > 1 else column)
-    places.pop("", None)
-    said = [f"{prompt!r} before {' and '.join(columns)}" for prompt, columns in places.items()]
-    unused = [f"{name} {text!r}" for name, text in encoder.prompts.items() if text and text not in places]
+            columns_of.setdefault(prompt, []).append(f"{column} of {data_set}" if len(prompts) > 1 else column)
+    columns_of.pop("", None)
+    clauses = [f"{prompt!r} before {' and '.join(columns)}" for prompt, columns in columns_of.items()]
+    unused = [f"{name} {text!r}" for name, text in encoder.prompts.items() if text and text not in columns_of]
     if unused:
-        said += [f"{'' if places else 'none, '}not used: {', '.join(unused)}"]
-    return "; ".join(said)
+        clauses += [f"{'' if columns_of else 'none, '}not used: {', '.join(unused)}"]
+    return "; ".join(clauses)

@@ -1,7 +1,7 @@
-"""The mean of the weights a run ended with and those it began with.
+"""Averages a run's final weights with those of its base model.
 
-Half-way between the two, a model keeps most of what it gained and loses less of what it knew (Wortsman et al. 2022,
-arXiv 2109.01903; figures for this toolkit in results/README.md).
+Half-way between the two, a model keeps most of its gain and loses less of what it could do before (Wortsman et al.
+2022, arXiv 2109.01903; figures for this toolkit in results/README.md).
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from torch import Tensor
 
 
 class BaseWeightAverage:
-    """What the base model contributes to the final weights.
+    """The average of an encoder's weights and its base model's.
 
     Args:
-        share: From 0 to 1.
-        load: Gives the base model, when it is needed first.
+        base_weight: Weight of the base model in the average, from 0 to 1.
+        load_base: Returns the base model; called when it is first needed.
     """
 
-    def __init__(self, share: float, load: Callable[[], SentenceTransformer]) -> None:
-        self._share = share
-        self._load = load
+    def __init__(self, base_weight: float, load_base: Callable[[], SentenceTransformer]) -> None:
+        self._base_weight = base_weight
+        self._load_base = load_base
 
     @cached_property
-    def _weights(self) -> dict[str, Tensor]:
-        return {name: weights.detach() for name, weights in self._load().named_parameters()}
+    def _base_parameters(self) -> dict[str, Tensor]:
+        return {name: parameter.detach() for name, parameter in self._load_base().named_parameters()}
 
     @torch.no_grad()
-    def mix_into(self, encoder: SentenceTransformer) -> None:
-        """Change the weights to the mean; those of the base model itself stay as they are, to the bit."""
-        for name, weights in encoder.named_parameters():
-            weights.lerp_(self._weights[name].to(weights), self._share)
+    def apply_to(self, encoder: SentenceTransformer) -> None:
+        """Replace the encoder's weights by the average; weights that equal the base model's stay bitwise unchanged."""
+        for name, parameter in encoder.named_parameters():
+            parameter.lerp_(self._base_parameters[name].to(parameter), self._base_weight)
 
     @contextmanager
-    def mixed(self, encoder: SentenceTransformer) -> Iterator[None]:
-        """Let the encoder have the mean for a while, and its own weights, to the bit, after."""
-        own = {name: weights.detach().clone() for name, weights in encoder.named_parameters()}
-        self.mix_into(encoder)
+    def applied(self, encoder: SentenceTransformer) -> Iterator[None]:
+        """Give the encoder the averaged weights within the block, and its own back, bitwise, after it."""
+        own = {name: parameter.detach().clone() for name, parameter in encoder.named_parameters()}
+        self.apply_to(encoder)
         try:
             yield
         finally:
             with torch.no_grad():
-                for name, weights in encoder.named_parameters():
-                    weights.copy_(own[name])
+                for name, parameter in encoder.named_parameters():
+                    parameter.copy_(own[name])

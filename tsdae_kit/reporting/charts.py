@@ -1,102 +1,142 @@
-"""Charts as inline SVG: a page needs neither script nor network, and follows the reader's light or dark."""
+"""The data of a page's charts. ``templates/charts.html.j2`` draws them as inline SVG."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Points = Sequence[tuple[float, float]]
-_WIDTH, _HEIGHT = 360, 200
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 8, 8, 22  # around what is drawn
-_COLOURS = 6
+Points = Sequence[tuple[int, float]]  # (step, value)
+_COLOURS = 6  # of the style sheet
+_BARS = 30
 
 
-def draw_curves(name: str, curves: Mapping[str, Points], mark: tuple[int, str] | None = None) -> str:
-    """Return a chart of curves over steps; nothing, if none has a point.
+@dataclass(frozen=True)
+class Mark:
+    """A vertical line in a chart.
+
+    Attributes:
+        step: Where it stands.
+        label: What happens after this step.
+    """
+
+    step: int
+    label: str
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The plot area of a chart, in units of the SVG, and the values that it spans.
+
+    Attributes:
+        last_step: The step at the right edge; the left edge is step 0.
+        low: The value at the bottom.
+        high: The value at the top.
+    """
+
+    last_step: int
+    low: float
+    high: float
+    width: int = 360
+    height: int = 200
+    left: int = 46
+    right: int = 352
+    top: int = 8
+    bottom: int = 178
+
+    def x(self, step: float) -> float:
+        """Return the position of a step."""
+        return self.left + (self.right - self.left) * step / self.last_step
+
+    def y(self, value: float) -> float:
+        """Return the position of a value."""
+        return self.top + (self.bottom - self.top) * (self.high - value) / (self.high - self.low)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One curve of a chart; ``colour`` is a number of the style sheet's palette."""
+
+    label: str
+    colour: int
+    points: Points
+
+
+@dataclass(frozen=True)
+class CurveChart:
+    """A chart of curves over steps."""
+
+    name: str
+    axes: Axes
+    curves: list[Curve]
+    mark: Mark | None
+
+
+def make_curve_chart(name: str, curves: Mapping[str, Points], mark: Mark | None = None) -> CurveChart | None:
+    """Return a chart, or ``None`` if no curve has a finite point.
 
     Args:
-        name: What is drawn.
-        curves: Points (step, value) by name.
-        mark: A step, and what happened there.
+        name: The chart's caption.
+        curves: Points by label.
+        mark: Drawn only between the first and the last step.
     """
-    curves = {
-        label: finite for label, points in curves.items() if (finite := [p for p in points if math.isfinite(p[1])])
-    }
-    if not curves:
-        return ""
-    steps = [step for points in curves.values() for step, _ in points]
-    values = [value for points in curves.values() for _, value in points]
+    finite = {label: [point for point in points if math.isfinite(point[1])] for label, points in curves.items()}
+    finite = {label: points for label, points in finite.items() if points}
+    if not finite:
+        return None
+    steps, values = zip(*(point for points in finite.values() for point in points), strict=True)
     last, low, high = max(*steps, 1), min(values), max(values)
     if low == high:
         low, high = low - abs(low) / 2, high + abs(high) / 2 or 1.0
-
-    def place(step: float, value: float) -> tuple[float, float]:
-        x = _LEFT + (_WIDTH - _LEFT - _RIGHT) * step / last
-        return x, _TOP + (_HEIGHT - _TOP - _BOTTOM) * (high - value) / (high - low)
-
-    drawn = [_axes(low, high, last)]
-    if mark and 0 < mark[0] < last:
-        x = place(mark[0], low)[0]
-        drawn.append(
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{_HEIGHT - _BOTTOM}" stroke="var(--faint)" '
-            f'stroke-dasharray="3 3"><title>{escape(mark[1])}</title></line>'
-        )
-    drawn += [_curve(label, points, i % _COLOURS, place) for i, (label, points) in enumerate(curves.items())]
-    keys = "".join(
-        f' <span style="color:var(--c{i % _COLOURS})">&#9632;</span>&nbsp;{escape(label)}'
-        for i, label in enumerate(curves)
-        if label != name
-    )
-    return _figure(name, _WIDTH, _HEIGHT, "".join(drawn), f"{escape(name)}{keys}")
+    drawn = [Curve(label, i % _COLOURS, points) for i, (label, points) in enumerate(finite.items())]
+    return CurveChart(name, Axes(last, low, high), drawn, mark if mark and 0 < mark.step < last else None)
 
 
-def _axes(low: float, high: float, last: float) -> str:
-    bottom = _HEIGHT - _BOTTOM
-    lines = "".join(
-        f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}" stroke="var(--line)"/>' for y in (_TOP, bottom)
-    )
-    labels = ((_LEFT - 5, _TOP + 9, "end", f"{high:.3g}"), (_LEFT - 5, bottom, "end", f"{low:.3g}"),
-              (_LEFT, bottom + 16, "start", "0"), (_WIDTH - _RIGHT, bottom + 16, "end", f"step {last:,}"))  # fmt: skip
-    return lines + "".join(_label(*label) for label in labels)
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a histogram: its geometry, and how many values lie from ``first`` to ``last``."""
+
+    x: float
+    width: float
+    height: float
+    first: int
+    last: int
+    count: int
 
 
-def _curve(label: str, points: Points, colour: int, place: Any) -> str:
-    line = " ".join("{:.1f},{:.1f}".format(*place(*point)) for point in points)
-    dots = ""
-    if len(points) <= 60:
-        for step, value in points:
-            x, y = place(step, value)
-            shown = f"{escape(label)}: {value:.6g} at step {step:,.0f}"
-            dots += f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.2" fill="var(--c{colour})"><title>{shown}</title></circle>'
-    return f'<polyline points="{line}" fill="none" stroke="var(--c{colour})" stroke-width="1.6"/>{dots}'
+@dataclass(frozen=True)
+class Histogram:
+    """A histogram of whole numbers from 0.
+
+    Attributes:
+        unit: What was counted.
+        counts: The number of values in each bar; the last bar holds all higher values too.
+        bar_span: How many whole numbers a bar spans.
+        highest: The 99th percentile.
+    """
+
+    unit: str
+    counts: list[int]
+    bar_span: int
+    highest: int
+    width: int = 270
+    height: int = 110
+
+    def bars(self) -> Iterator[Bar]:
+        """Yield the bars from left to right."""
+        distance, most = self.width / len(self.counts), max(self.counts)
+        for i, count in enumerate(self.counts):
+            first = i * self.bar_span
+            height = self.height * count / most
+            yield Bar(i * distance, distance - 1, height, first, first + self.bar_span - 1, count)
 
 
-def draw_histogram(unit: str, values: NDArray[Any], bars: int = 30, width: int = 270, height: int = 110) -> str:
-    """Return a histogram of whole numbers from 0; the last bar holds all above the 99th percentile."""
-    top = max(int(np.percentile(values, 99, method="higher")), 1)
-    step = -(-top // bars)
-    counts = np.bincount(np.minimum(values // step, top // step))
-    wide, highest = width / len(counts), counts.max()
-    drawn = "".join(
-        f'<rect x="{i * wide:.1f}" y="{height * (1 - count / highest):.1f}" width="{wide - 1:.1f}" fill="var(--c0)" '
-        f'height="{height * count / highest:.1f}"><title>{i * step} to {i * step + step - 1}: {count:,}</title></rect>'
-        for i, count in enumerate(counts)
-    )
-    drawn += _label(0, height + 13, "start", "0") + _label(width, height + 13, "end", f"{top:,}")
-    return _figure(f"Histogram of {unit}", width, height + 16, drawn, escape(unit))
-
-
-def _label(x: float, y: float, anchor: str, text: str) -> str:
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}" fill="var(--faint)" font-size="11">{text}</text>'
-
-
-def _figure(name: str, width: int, height: int, drawn: str, caption: str) -> str:
-    return (
-        f'<figure><svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(name)}">{drawn}</svg>'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
+def make_histogram(unit: str, values: NDArray[Any]) -> Histogram:
+    """Return the histogram of whole numbers."""
+    highest = max(int(np.percentile(values, 99, method="higher")), 1)
+    span = -(-highest // _BARS)
+    return Histogram(unit, np.bincount(np.minimum(values // span, highest // span)).tolist(), span, highest)

@@ -1,56 +1,63 @@
-"""One page for several runs: their last figures, what they were scored, the settings in which they differ, curves."""
+"""The page that compares runs: last figures, scores, curves, and the settings in which the runs differ."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
-from typing import Any
 
-from tsdae_kit.reporting.html import make_page, make_section, make_table
-from tsdae_kit.reporting.run_page import RunFiles, draw_curve_charts, make_score_table, show_value
+from tsdae_kit.reporting.metric_charts import make_metric_charts
+from tsdae_kit.reporting.rendering import render
+from tsdae_kit.reporting.run_page import show_setting
+from tsdae_kit.reporting.run_report import RunReport
+from tsdae_kit.reporting.score_table import ScoreRow, make_score_rows
 
-_FIGURES = {
+_METRICS = {
     "training loss": "loss", "held-out loss": "eval_loss", "perplexity a word": "eval_perplexity",
     "sentences/s": "sentences_per_second",
 }  # fmt: skip
+SUMMARY_HEADER = ("run", "step", *_METRICS, "score at step 0", "best score")
 
 
-def summarise(runs: Mapping[str, RunFiles]) -> list[tuple[str, ...]]:
-    """Return a header and a row for each run: how far it came, its last figures, its base model's and best score."""
-    return [("run", "step", *_FIGURES, "score at step 0", "best score"), *(_row(n, run) for n, run in runs.items())]
-
-
-def _row(name: str, run: RunFiles) -> tuple[str, ...]:
-    last = [points[-1][1] if (points := run.curve(metric)) else None for metric in _FIGURES.values()]
+def summarise(run: RunReport) -> tuple[str, ...]:
+    """Return the last step, the last value of each metric, the score at step 0 and the best score, as texts."""
+    last = [points[-1][1] if (points := run.curve(metric)) else None for metric in _METRICS.values()]
     scores = dict(run.curve("eval_score"))
-    shown = [*last, scores.get(0), max(scores.values(), default=None)]
-    state = f"{run.last_step:,}" + ("" if "finished_step" in run.record else " (not finished)")
-    return name, state, *("" if value is None else f"{value:.4g}" for value in shown)
+    values = [*last, scores.get(0), max(scores.values(), default=None)]
+    step = f"{run.last_step:,}" + ("" if run.finished else " (not finished)")
+    return step, *("" if value is None else f"{value:.4g}" for value in values)
 
 
-def draw_comparison(runs: Mapping[str, RunFiles]) -> str:
-    """Return the page."""
-    header, *rows = summarise(runs)
-    scored = [
-        f"<h3>{escape(name)}</h3>{shown}"
-        for name, run in runs.items()
-        if (shown := make_score_table(run.scores) or make_score_table(run.outcome.get("scores", []), chosen=True))
-    ]
-    return make_page(
-        f"{len(runs)} runs",
-        make_table(rows, header, css="numbers"),
-        make_section("Before and after", *scored),
-        make_section("Curves", draw_curve_charts(runs)),
-        make_section("Settings that differ", make_table(*_differences(runs))),
+def make_comparison_page(runs: Mapping[str, RunReport]) -> str:
+    """Return the page as HTML.
+
+    Args:
+        runs: By the name that the page shows.
+    """
+    score_tables = [(name, *_choose_scores(run)) for name, run in runs.items()]
+    return render(
+        "comparison.html.j2",
+        title=f"{len(runs)} runs",
+        summary_header=SUMMARY_HEADER,
+        summary=[(name, *summarise(run)) for name, run in runs.items()],
+        score_tables=[entry for entry in score_tables if entry[1]],
+        charts=make_metric_charts(runs),
+        differences_header=("setting", *runs),
+        differences=_find_differences(runs),
     )
 
 
-def _differences(runs: Mapping[str, RunFiles]) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
-    settings: list[dict[str, Any]] = [run.record["settings"] for run in runs.values()]
-    names = list(dict.fromkeys(name for one in settings for name in one))
-    rows = [
-        (name, *(show_value(one.get(name, "")) for one in settings))
+def _choose_scores(run: RunReport) -> tuple[list[ScoreRow], bool]:
+    """Return the scores of ``evaluate``, or else the selection scores; and whether they are the latter."""
+    if run.scores:
+        return make_score_rows(run.scores), False
+    return make_score_rows(run.selection_scores), True
+
+
+def _find_differences(runs: Mapping[str, RunReport]) -> list[tuple[str, ...]]:
+    """Return the settings that are not the same in all runs: name, and value in each run."""
+    settings = [run.settings for run in runs.values()]
+    names = dict.fromkeys(name for one in settings for name in one)
+    return [
+        (name, *(show_setting(one.get(name, "")) for one in settings))
         for name in names
         if any(one.get(name) != settings[0].get(name) for one in settings)
     ]
-    return rows, ("setting", *runs)

@@ -1,7 +1,7 @@
-"""The model's card: the library's, completed with how the model was made, so that a shared folder explains itself.
+"""The card of a model: the library's, with a section on how the model was adapted.
 
-Everything comes from the run's record and metrics, which also hold what was done before a run was interrupted.
-Names of files stand without their folders: a card is for others.
+The facts come from the run's record and metrics, so they also cover the steps before an interruption. Files are named
+without their folders, because a card is for others.
 """
 
 from __future__ import annotations
@@ -13,37 +13,39 @@ from typing import Any
 
 from huggingface_hub import ModelCard
 
-from tsdae_kit.config.settings import RunSettings
+from tsdae_kit.config.settings import RunSettings, TrainSettings
+from tsdae_kit.reporting.rendering import render
 from tsdae_kit.run_folder import RunFolder
 
 TITLE = "## How it was adapted"
 _CARD = "README.md"
 _RECIPE = ("loss", "recipe", "learning_rate", "decoder_learning_rate", "decoder_warmup_steps", "lora_rank",
            "max_length", "fixed_noise", "precision", "seed")  # fmt: skip
-_UNSAID = ("None", "False", "auto", "default")
+_OMITTED = ("None", "False", "auto", "default")
 _TSDAE = "By TSDAE (Wang, Reimers and Gurevych 2021, [arXiv 2104.06979](https://arxiv.org/abs/2104.06979))"
-_KIT = "tsdae_kit"
+_LABELLED = "On labelled data"
 
 
 def complete_card(folder: Path, settings: RunSettings, record: Mapping[str, Any], steps: int, best: int) -> None:
-    """Add to the card in a model's folder how it was adapted, after what was done to the model it began with.
+    """Add the section on how the model was adapted to its card; the base model's section follows as a subsection.
 
     Args:
-        folder: Where the library has written the model and its card.
-        settings: The run's, filled in.
-        record: The run's, with what the stage says ``about`` its data.
+        folder: The model's, with the card that the library wrote.
+        settings: The run's, resolved.
+        record: The run's.
         steps: The last step.
-        best: The step whose model this is; 0 is the model that the run began with.
+        best: The step whose model this is; 0 is the base model.
     """
-    text = _read(folder / _CARD)
-    body = "\n".join(f"- {name}: {value}" for name, value in _facts(settings, record, steps, best).items())
-    how = _TSDAE if hasattr(settings, "decoder") else "On labelled data"
-    section = f"{TITLE}\n\n{how}, with {_KIT}.\n\n{body}\n"
-    earlier = _split(text)[1] or _split(_read(Path(settings.model) / _CARD))[1]
-    if earlier:
-        section += f"\n### The model it began with\n\n{earlier}\n"
-    before, place, after = _split(text)[0].partition("\n## Training Details")
-    card = ModelCard(f"{before.rstrip()}\n\n{section}{place}{after}", ignore_metadata_errors=True)
+    text, section = _split(_read(folder / _CARD))
+    section = render(
+        "model_card.md.j2",
+        title=TITLE,
+        method=_TSDAE if isinstance(settings, TrainSettings) else _LABELLED,
+        facts=_collect_facts(settings, record, steps, best),
+        base_section=section or _split(_read(Path(settings.model) / _CARD))[1],
+    )
+    before, heading, after = text.partition("\n## Training Details")
+    card = ModelCard(f"{before.rstrip()}\n\n{section}{heading}{after}", ignore_metadata_errors=True)
     data: Any = card.data
     data.tags = list(dict.fromkeys([*(data.tags or []), "tsdae"]))
     card.save(folder / _CARD)
@@ -56,27 +58,28 @@ def _read(path: Path) -> str:
 def _split(text: str) -> tuple[str, str]:
     """Return a card without our section, and that section's text."""
     before, title, rest = text.partition(f"{TITLE}\n")
-    body, *after = re.split(r"(?m)^(?=## )", rest, maxsplit=1)
-    return before + "".join(after), body.strip() if title else ""
+    section, *after = re.split(r"(?m)^(?=## )", rest, maxsplit=1)
+    return before + "".join(after), section.strip() if title else ""
 
 
-def _facts(settings: RunSettings, record: Mapping[str, Any], steps: int, best: int) -> dict[str, str]:
+def _collect_facts(settings: RunSettings, record: Mapping[str, Any], steps: int, best: int) -> dict[str, str]:
+    """Return what the section lists: data, steps, settings, losses, scores, versions."""
     facts = dict(record.get("about", {}))
     rows = settings.batch_size * record["processes"] * settings.gradient_accumulation_steps
     facts["steps"] = f"{steps:,}, of {rows} rows each"
     if best != steps:
         facts["this model"] = f"that of step {best:,}, which scored best" if best else (
             "the base model as it was: no step scored above it")  # fmt: skip
-    given = {name: getattr(settings, name, None) for name in _RECIPE}
-    facts |= {name.replace("_", " "): str(value) for name, value in given.items() if str(value) not in _UNSAID}
-    entries = RunFolder(settings.output).read_metrics()
-    losses = [entry["eval_loss"] for entry in entries if "eval_loss" in entry]
+    values = {name.replace("_", " "): str(getattr(settings, name, None)) for name in _RECIPE}
+    facts |= {name: value for name, value in values.items() if value not in _OMITTED}
+    metrics = RunFolder(settings.output).read_metrics()
+    losses = [entry["eval_loss"] for entry in metrics if "eval_loss" in entry]
     if losses:
         facts["held-out loss, first and last"] = f"{losses[0]:.4f}, {losses[-1]:.4f}"
-    scores = {entry["step"]: entry["eval_score"] for entry in entries if "eval_score" in entry}
+    scores = {entry["step"]: entry["eval_score"] for entry in metrics if "eval_score" in entry}
     if scores:
-        of = {best: "this model", 0: "base model"}  # which may be the same
-        shown = ", ".join(f"{name} {scores[step]:.2f}" for step, name in of.items() if step in scores)
+        models = {best: "this model", 0: "base model"}  # one entry where they are the same
+        shown = ", ".join(f"{name} {scores[step]:.2f}" for step, name in models.items() if step in scores)
         facts[f"score ({', '.join(record['goals'])})"] = shown
     facts["versions"] = ", ".join(f"{name} {value}" for name, value in record["versions"].items() if name != "threads")
     return facts

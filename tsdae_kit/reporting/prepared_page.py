@@ -1,4 +1,4 @@
-"""The page of a prepared corpus: what was read, dropped and kept, histograms, examples."""
+"""The page of a prepared corpus: counts, histograms of lengths, examples."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from tsdae_kit.reporting.charts import draw_histogram
-from tsdae_kit.reporting.html import make_note, make_page, make_section, make_table
+from tsdae_kit.reporting.charts import make_histogram
+from tsdae_kit.reporting.rendering import render
 
 
 def make_prepared_page(
@@ -17,24 +17,19 @@ def make_prepared_page(
     examples: Sequence[tuple[str, str]],
     rejects: Mapping[str, Sequence[str]],
 ) -> str:
-    """Return the page.
+    """Return the page as HTML.
 
     Args:
-        rows: Label and value of each line of the closing table.
-        lengths: Of each sentence of a sample, by unit.
+        rows: Name and value of each figure.
+        lengths: The length of each sampled sentence, by unit.
         examples: Pairs of clean and noisy text.
-        rejects: Examples of what was dropped, by reason.
+        rejects: Examples of dropped texts, by reason.
     """
-    charts = "".join(draw_histogram(unit, values) for unit, values in lengths.items())
-    sampled = (
-        "Lengths and tokens from a sample of the sentences to train on, evenly spaced. "
-        "The last bar holds all longer ones."
-    )
-    dropped = [(reason, text) for reason, texts in rejects.items() for text in texts]
-    return make_page(
-        "The prepared corpus",
-        make_table(rows, css="numbers"),
-        make_section("Length of a sentence", f'<div class="charts">{charts}</div>', make_note(sampled)),
-        make_section("Noisy and clean", make_table([pair[::-1] for pair in examples], ("noisy", "clean"))),
-        make_section("Dropped, for example", make_table(dropped, ("reason", "text")) if dropped else ""),
+    return render(
+        "prepared.html.j2",
+        title="The prepared corpus",
+        rows=rows,
+        histograms=[make_histogram(unit, values) for unit, values in lengths.items()],
+        examples=[(noisy, clean) for clean, noisy in examples],
+        dropped=[(reason, text) for reason, texts in rejects.items() for text in texts],
     )

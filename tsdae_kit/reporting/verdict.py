@@ -1,78 +1,78 @@
-"""What a run's scores say, in sentences that promise no more than was measured."""
+"""The verdict on a run: whether its scores show a gain, in sentences that promise no more than was measured."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-Rows = Sequence[Mapping[str, Any]]
-PROXY = " (a proxy)"
-
-
-def main_rows(rows: Rows) -> list[Mapping[str, Any]]:
-    """Return the rows of each task's main metric, which stands first."""
-    main: dict[str, str] = {}
-    for row in rows:
-        main.setdefault(row["task"], row["metric"])
-    return [row for row in rows if row["metric"] == main[row["task"]]]
+from tsdae_kit.config.settings import SCRATCH
+from tsdae_kit.reporting.run_report import RunReport
+from tsdae_kit.reporting.score_table import select_main_rows
 
 
-def explain(
-    run: Path, record: Mapping[str, Any], chosen_by: Rows, scores: Rows, last_step: int
-) -> tuple[str, list[str]]:
-    """Return ``better``, ``worse`` or nothing, and the verdict, its first sentence the heading.
+@dataclass(frozen=True)
+class Verdict:
+    """A verdict; the first sentence is its heading.
 
-    Args:
-        run: Its folder.
-        record: The run's.
-        chosen_by: Rows of the data that the best step was chosen by.
-        scores: Rows of other data.
-        last_step: As far as the run has come.
+    Attributes:
+        kind: Empty, unless the run's model was shown to be better or worse than its base model.
+        sentences: Plain text.
     """
-    settings = record["settings"]
-    final = run / "final"
-    stage = "finetune" if "files" in settings else "train"
-    if "finished_step" not in record:
-        return "", [
-            f"Not finished: step {last_step:,} is the last that is known.",
-            f"python -m tsdae_kit.{stage} --resume --output {run} continues it.",
-        ]
-    if record.get("goals") and not record.get("best_step"):
-        return "", ["No gain: no step scored above the model it began with, which is the final model, unchanged."]
-    own = [row for row in main_rows(scores) if Path(row["model"]).resolve() == final.resolve()]
-    began = settings["model"]
-    if verdict := _of_scores(own, scores, began):
+
+    kind: Literal["", "better", "worse"]
+    sentences: list[str]
+
+
+def make_verdict(run: RunReport) -> Verdict:
+    """Return the verdict: by the scores of ``evaluate``; without them, by the selection scores."""
+    output, final = run.folder, run.folder.final
+    if not run.finished:
+        command = "train" if run.task == "tsdae" else "finetune"
+        return Verdict("", [
+            f"Not finished: step {run.last_step:,} is the last that is known.",
+            f"python -m tsdae_kit.{command} --resume --output {output} continues it.",
+        ])  # fmt: skip
+    if run.record.get("goals") and not run.record.get("best_step"):
+        heading = "No gain: no step scored above the model it began with, which is the final model, unchanged."
+        return Verdict("", [heading])
+    base = run.settings["model"]
+    final_rows = [row for row in select_main_rows(run.scores) if Path(row["model"]).resolve() == final.resolve()]
+    if verdict := _of_scores(final_rows, _find_reference(run.scores), base):
         return verdict
-    reference = "" if began == "scratch" else f"{began} "
+    reference = "" if base == SCRATCH else f"{base} "
     command = f"python -m tsdae_kit.evaluate {reference}{final} --data DIR"
-    if verdict := _of_scores(main_rows(chosen_by), chosen_by, began):
-        flattered = "The best step was chosen by these scores, which flatters it. On other data: "
-        return verdict[0], [*verdict[1], flattered + command]
-    return "", [
+    selection_rows = select_main_rows(run.selection_scores)
+    if verdict := _of_scores(selection_rows, _find_reference(run.selection_scores), base):
+        caveat = f"The best step was chosen by these scores, which flatters it. On other data: {command}"
+        return Verdict(verdict.kind, [*verdict.sentences, caveat])
+    return Verdict("", [
         "Whether it helps is not known: it was not scored on labelled data.",
         "A lower loss says that the decoder has learned, not that the embeddings are better. With labelled data: "
-        f"{command} --output {run / 'scores.json'}, then python -m tsdae_kit.report {run}",
-    ]
+        f"{command} --output {output.scores_file}, then python -m tsdae_kit.report {output}",
+    ])  # fmt: skip
 
 
-def _of_scores(rows: Rows, beside: Rows, began: str) -> tuple[str, list[str]] | None:
-    """Return the verdict of rows that were compared with a reference; a proxy gives none.
+def _find_reference(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the model that the others were compared with."""
+    return next((row["model"] for row in rows if "verdict" not in row), "")
 
-    It has a colour only if the reference is the model that the run began with.
-    """
-    rows = sorted(
-        (row for row in rows if "verdict" in row and not row.get("proxy")), key=lambda row: row["task"] != "average"
-    )
-    if not rows:
+
+def _of_scores(rows: Sequence[Mapping[str, Any]], reference: str, base: str) -> Verdict | None:
+    """Return the verdict of rows that were compared with a reference, the average first; proxy tasks do not count."""
+    compared = [row for row in rows if "verdict" in row and not row.get("proxy")]
+    if not compared:
         return None
-    reference = next((row["model"] for row in beside if "verdict" not in row), "")
-    kind = str(rows[0]["verdict"])
-    same = reference == began or Path(reference).resolve() == Path(began).resolve()
-    return kind if same and kind in ("better", "worse") else "", [_of_row(row, reference) for row in rows]
+    compared.sort(key=lambda row: row["task"] != "average")
+    kind = compared[0]["verdict"]
+    is_base = reference == base or Path(reference).resolve() == Path(base).resolve()
+    return Verdict(
+        kind if is_base and kind in ("better", "worse") else "", [_describe(row, reference) for row in compared]
+    )
 
 
-def _of_row(row: Mapping[str, Any], reference: str) -> str:
+def _describe(row: Mapping[str, Any], reference: str) -> str:
     low, high = row["interval"]
     verdict = {"better": f"Better than {reference}", "worse": f"Worse than {reference}"}.get(
         row["verdict"], f"No difference from {reference} shown"

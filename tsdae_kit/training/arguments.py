@@ -1,4 +1,4 @@
-"""Turns a run's settings into the library's training arguments."""
+"""The library's training arguments, from a run's settings and ``--trainer``."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ _ADVICE = {
                             "include_for_metrics batch_eval_metrics use_cache use_liger_kernel liger_kernel_config "
                             "include_num_input_tokens_seen router_mapping",
 }  # fmt: skip
-# What --trainer refuses, with what does it instead: it would do nothing here, break the run, or hide a flag of its own.
+# Fields that --trainer refuses, with the way that works: they would do nothing, break the run, or duplicate a flag.
 REFUSED = {name: advice for advice, names in _ADVICE.items() for name in names.split()}
-# What works here as in the library; a test finds the field of a new version that is in neither.
+# Fields that work as in the library; a test finds the fields of a new version that are in neither set.
 TAKEN = {
     "adam_beta1", "adam_beta2", "adam_epsilon", "batch_sampler", "dataloader_multiprocessing_context",
     "dataloader_persistent_workers", "dataloader_prefetch_factor", "eval_delay", "full_determinism",
@@ -84,15 +84,15 @@ _SWITCH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "
 
 
 def training_arguments(
-    settings: RunSettings, device: str, evaluates: bool, stage: Mapping[str, Any] | None = None
+    settings: RunSettings, device: str, evaluates: bool, task_defaults: Mapping[str, Any] | None = None
 ) -> SentenceTransformerTrainingArguments:
-    """Return the arguments, with the extra ones of ``--trainer``.
+    """Return the training arguments, with those of ``--trainer``.
 
     Args:
         settings: The run's, resolved.
-        device: The type of the device the encoder is on.
-        evaluates: Whether there is something held out.
-        stage: What the stage gives them, unless ``--trainer`` says otherwise.
+        device: The type of the encoder's device.
+        evaluates: Whether there is something to evaluate on.
+        task_defaults: The task's, unless ``--trainer`` says otherwise.
 
     Raises:
         KitError: If an extra argument is unknown, has a flag of its own or an impossible value.
@@ -120,7 +120,7 @@ def training_arguments(
         "report_to": settings.report_to,
         "disable_tqdm": True,
     }
-    defaults = {"batch_sampler": LengthGroupedBatchSampler, **(stage or {})}
+    defaults = {"batch_sampler": LengthGroupedBatchSampler, **(task_defaults or {})}
     if settings.report_to not in ("none", *get_available_reporting_integrations()):
         raise KitError(
             f"--report-to {settings.report_to} needs a package. Install it: pip install {settings.report_to}."
@@ -130,7 +130,7 @@ def training_arguments(
         extra["learning_rate_mapping"] = {**defaults.get("learning_rate_mapping", {}), **extra["learning_rate_mapping"]}
     try:
         arguments = SentenceTransformerTrainingArguments(**{**defaults, **ours, **extra})
-        _try(arguments)
+        _check_by_use(arguments)
     except (TypeError, ValueError, ImportError) as error:
         raise KitError(f"The trainer refuses its arguments: {first_line(error)}. Check --trainer.") from error
     if arguments.lr_scheduler_type == "constant" and (idle := extra.keys() & {"warmup_steps", "lr_scheduler_kwargs"}):
@@ -144,17 +144,17 @@ def training_arguments(
     return arguments
 
 
-def _try(arguments: SentenceTransformerTrainingArguments) -> None:
-    """Make an optimizer and a schedule that nobody needs: what they refuse must show before the run begins."""
-    given: Any = arguments
-    if not given.optim_target_modules:  # else it takes the encoder, and a package that says what is wrong
-        Trainer.get_optimizer_cls_and_kwargs(given, cast(Any, torch.nn.Linear(1, 1)))
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], given.learning_rate or 0.1)
-    if given.torch_compile:
-        DynamoBackend(str(given.torch_compile_backend).upper())
-    if given.batch_sampler == BatchSamplers.GROUP_BY_LABEL:
+def _check_by_use(arguments: SentenceTransformerTrainingArguments) -> None:
+    """Make an optimizer and a schedule to see whether they accept the arguments, before the run begins."""
+    untyped: Any = arguments
+    if not untyped.optim_target_modules:  # else it takes the encoder, and a package that says what is wrong
+        Trainer.get_optimizer_cls_and_kwargs(untyped, cast(Any, torch.nn.Linear(1, 1)))
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], untyped.learning_rate or 0.1)
+    if untyped.torch_compile:
+        DynamoBackend(str(untyped.torch_compile_backend).upper())
+    if untyped.batch_sampler == BatchSamplers.GROUP_BY_LABEL:
         raise ValueError("batch_sampler=group_by_label is for losses over classes, of which none is used here")
-    get_scheduler(given.lr_scheduler_type, optimizer, 0, 2, given.lr_scheduler_kwargs or {})
+    get_scheduler(untyped.lr_scheduler_type, optimizer, 0, 2, untyped.lr_scheduler_kwargs or {})
 
 
 def _parse_extra(pairs: tuple[str, ...]) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _parse_extra(pairs: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _parse_value(text: str, hint: Any) -> Any:
-    """Return a field's value as its annotation has it; what may be text, and looks like nothing else, stays text."""
+    """Return a value as its field's annotation says; text stays text where nothing else fits."""
     kinds = {get_origin(kind) or kind for kind in (get_args(hint) if get_origin(hint) in _UNIONS else (hint,))}
     if text.lower() in _SWITCH and (bool in kinds or Literal in kinds):
         return _SWITCH[text.lower()]
@@ -202,7 +202,7 @@ def _parse_value(text: str, hint: Any) -> Any:
 
 
 def _numbers(value: Any) -> Any:
-    """Return what YAML read, with numbers as 1e-3, which it takes for text."""
+    """Return a YAML value with numbers as 1e-3, which YAML reads as text."""
     if isinstance(value, dict):
         return {key: _numbers(item) for key, item in value.items()}
     if isinstance(value, str):

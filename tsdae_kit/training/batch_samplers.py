@@ -1,8 +1,8 @@
 """Batches of sentences of similar length, in an order that is a pure function of seed and epoch.
 
-Rows are shuffled, then sorted by length within windows of 64 batches, then the batches are shuffled:
-little is computed on padding, and the order is still close to random. The order of an epoch is
-computed, not replayed, so that a resumed run finds its place without reading a row.
+Rows are shuffled, then sorted by length within windows of 64 batches, then the batches are shuffled: little is computed
+on padding, and the order stays close to random. The order of an epoch is computed, not replayed, so that a resumed run
+finds its position without reading a row.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WINDOW = 64  # batches
 
 
 class LengthGroupedBatchSampler(DefaultBatchSampler):
-    """Groups rows by the length of a text column; give it as ``batch_sampler`` to the training arguments.
+    """Groups rows by the length of a text column; pass it as ``batch_sampler`` to the training arguments.
 
     The column is ``clean`` if there is one, else the first.
     """
@@ -55,10 +55,10 @@ class LengthGroupedBatchSampler(DefaultBatchSampler):
 def labelled_batch_sampler(
     dataset: Dataset, *, valid_label_columns: list[str] | None = None, **kwargs: Any
 ) -> DefaultBatchSampler:
-    """Return the batches of labelled data, as ``batch_sampler`` for the training arguments.
+    """Return the batch sampler of labelled data, for the training arguments.
 
-    Without a label, the batch's other rows are negatives, so a text stands in a batch once. With one they are not, and
-    a text that stands in many rows (a query and its graded documents) must not empty the batches.
+    Without a label, the other rows of a batch are negatives, so a batch holds each text once. With a label they are
+    not, and a text of many rows (a query and its graded documents) must not shrink the batches.
     """
     has_label = not set(dataset.column_names).isdisjoint(valid_label_columns or [])
     kind = LengthGroupedBatchSampler if has_label else NoDuplicatesBatchSampler
@@ -66,30 +66,30 @@ def labelled_batch_sampler(
 
 
 class ShardedBatchSampler:
-    """One process's share of each batch: every so-many-th row, so that all get sentences of like length.
+    """One process's rows of each batch: every N-th row, so that all processes get sentences of similar length.
 
-    N processes with batch B so follow one process with batch N x B. (Where the last batch has fewer rows than
-    there are processes, some rows are taken twice.)
+    N processes with batch size B compute what one process computes with batch size N x B. (Where the last batch has
+    fewer rows than there are processes, some rows are used twice.)
     """
 
-    def __init__(self, batches: Any, number: int, count: int) -> None:
-        self.batches, self.number, self.count = batches, number, count
-        self.batch_size, self.drop_last = batches.batch_size // count, batches.drop_last
+    def __init__(self, batches: Any, rank: int, world_size: int) -> None:
+        self.batches, self.rank, self.world_size = batches, rank, world_size
+        self.batch_size, self.drop_last = batches.batch_size // world_size, batches.drop_last
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in self.batches:
-            yield batch[self.number :: self.count] or [batch[self.number % len(batch)]]
+            yield batch[self.rank :: self.world_size] or [batch[self.rank % len(batch)]]
 
     def set_epoch(self, epoch: int) -> None:
-        """Hand the epoch on."""
+        """Set the epoch of the whole batches."""
         self.batches.set_epoch(epoch)
 
 
 def find_longest(dataset: Dataset, count: int) -> list[int]:
-    """Return the numbers of the longest rows, the longest first."""
+    """Return the indices of the longest rows, the longest first."""
     return [int(row) for row in np.argsort(-_lengths(dataset), kind="stable")[:count]]
 
 
@@ -102,6 +102,6 @@ def _lengths(dataset: Dataset) -> NDArray[np.int64]:
 
 
 def _shuffled(count: int, key: str) -> NDArray[np.int64]:
-    """Return 0 to ``count`` - 1 in the order of SHAKE-128's numbers: the same with every version of numpy."""
+    """Return a permutation of ``count`` indices, ordered by SHAKE-128 numbers: the same with every version of numpy."""
     draws = np.frombuffer(hashlib.shake_128(key.encode()).digest(8 * count), dtype="<u8")
     return np.argsort(draws, kind="stable")

@@ -1,4 +1,4 @@
-"""The first part of a run: the decoder learns alone."""
+"""Warm-up of the decoder: in the first steps of a run the encoder is frozen."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ logger = logging.getLogger("tsdae_kit")
 class DecoderWarmup(TrainerCallback):
     """Freezes the encoder for the first steps, while the decoder's new weights learn.
 
-    Cross-attention and, for most sentence encoders, the head begin at random; their first gradients
-    would go through the encoder and tear down what it knows. The weights are frozen, not given a
-    learning rate of zero, so that the optimizer gathers no state for them and backward is cheaper.
+    Cross-attention and, for most sentence encoders, the head begin with random weights; their first gradients would
+    damage the encoder. The weights are frozen, not given a learning rate of zero, so that the optimizer keeps no state
+    for them and the backward pass is cheaper.
     """
 
     def __init__(self, encoder: nn.Module, steps: int) -> None:
-        """Take the encoder's weights that learn.
+        """Take the encoder's trainable weights.
 
         Args:
             encoder: The sentence encoder that the loss trains.
-            steps: How many of the first steps it stays frozen.
+            steps: The number of steps in which it is frozen.
         """
         self.steps = steps
         self._parameters = [p for p in encoder.parameters() if p.requires_grad]
@@ -40,7 +40,7 @@ class DecoderWarmup(TrainerCallback):
         self._set(state)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Let the encoder learn once the warm-up is over."""
+        """Train the encoder once the warm-up is over."""
         if state.global_step == self.steps:
             self._set(state)
             logger.info("The decoder is warmed up: from step %d on the encoder learns too.", self.steps)
@@ -48,6 +48,6 @@ class DecoderWarmup(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Leave the encoder as it was found."""
+        """Unfreeze the encoder."""
         for parameter in self._parameters:
             parameter.requires_grad_(True)

@@ -1,8 +1,8 @@
-"""The parts of a loss by name, averaged over the steps between two log entries as the loss itself is.
+"""The components of a loss by name, averaged over the steps between two log entries, as the loss is.
 
-The library can do so for a loss that returns a dictionary, but asks the device for each value in each step, rounds the
-means, and counts batches where the loss counts steps: its parts do not add up to the loss that stands beside them.
-Here they do. Nothing of it is in a checkpoint: after a resume, loss and parts are the means of the steps since.
+The library does so for a loss that returns a dictionary, but it asks the device for each value in each step, rounds the
+means, and counts batches where the loss counts steps: its components do not add up to the logged loss. Here they do.
+Nothing of this is in a checkpoint: after a resume, loss and components are the means of the steps since then.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from torch import Tensor
 
 
 class LossComponents:
-    """Sums of a loss's parts since the last log entry, on the device."""
+    """Sums of a loss's components since the last log entry, on the device."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._logged = 0  # the last step that was
+        self._logged = 0  # the last step that was logged
 
     def begin(self, step: int) -> None:
-        """Forget what was summed: training begins, or goes on, after this step."""
+        """Reset the sums: training begins, or continues, after this step."""
         self._sums, self._logged = {}, step
 
     def add(self, parts: Mapping[str, Tensor], batches: int, finite: Tensor | None, step: int) -> None:
-        """Add those of one batch.
+        """Add the components of one batch.
 
         Args:
             parts: Numbers without a gradient, by name.
-            batches: How many make a step.
-            finite: Whether the loss is a number; one that is none counts as the mean so far, as in the trainer's loss.
-            step: The last step that is done.
+            batches: The number of batches in a step.
+            finite: Whether the loss is finite; a loss that is not counts as the mean so far, as in the trainer.
+            step: The last finished step.
         """
         for name, value in parts.items():
             value, so_far = value / batches, self._sums.get(name, value.new_zeros(()))
@@ -40,11 +40,11 @@ class LossComponents:
             self._sums[name] = so_far + value
 
     def take(self, step: int, mean: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """Return the means over the steps since the last entry, and begin anew.
+        """Return the means over the steps since the last entry, and reset the sums.
 
         Args:
-            step: The last step that is done.
-            mean: Over the processes.
+            step: The last finished step.
+            mean: Averages over the processes.
         """
         sums, steps = self._sums, step - self._logged
         self.begin(step)

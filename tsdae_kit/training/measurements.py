@@ -20,7 +20,7 @@ from sentence_transformers import SentenceTransformer
 
 from tsdae_kit.config.settings import SCRATCH, RunSettings, TrainSettings
 from tsdae_kit.errors import KitError, warn_on_error
-from tsdae_kit.evaluation.results import Samples, compare_models, make_rows
+from tsdae_kit.evaluation.results import Metrics, compare_models, make_rows
 from tsdae_kit.evaluation.scoring import Embeddings, score_task
 from tsdae_kit.evaluation.validation_sets import ValidationSet
 from tsdae_kit.filesystem import write_json
@@ -36,7 +36,7 @@ from tsdae_kit.training.model_selection import read_validation_sets
 from tsdae_kit.training.task import Examples, TrainingData, TrainingTask
 from tsdae_kit.training.trainer import load_loss_state_dict
 from tsdae_kit.tsdae.loss import TSDAELoss
-from tsdae_kit.tsdae.reconstruction import rebuild
+from tsdae_kit.tsdae.reconstruction import reconstruct
 
 logger = logging.getLogger("tsdae_kit")
 NEIGHBOURS = 3  # shown for each text
@@ -126,7 +126,7 @@ def _compare_models(
         loaders: Return the encoders; without ``before`` there is nothing to compare.
     """
     names = {"before": settings.model, "after": str(RunFolder(settings.output).final)}
-    scored: dict[tuple[str, str], Samples] = {}
+    scored: dict[tuple[str, str], Metrics] = {}
     found: dict[str, Any] = {}
     for when, load in loaders.items():
         with _optional(f"What the model makes of texts {when} the run"):
@@ -152,7 +152,7 @@ def _rebuild(
     checkpoint = find_decoder(RunFolder(settings.output), record)
     loss = load_loss(settings, checkpoint, choose_device(settings.device))
     noisy, clean = zip(*pairs, strict=True)
-    texts = rebuild(loss, noisy, clean, text_prompt(loss.encoder))
+    texts = reconstruct(loss, noisy, clean, text_prompt(loss.encoder))
     rows = [{"noisy": n, "clean": c, "rebuilt": r} for n, c, r in zip(noisy, clean, texts, strict=True)]
     return rows, checkpoint_step(checkpoint)
 

@@ -1,9 +1,9 @@
-"""What a step takes in memory, measured on a small one, and the largest batch that fits.
+"""Measures the memory of a training step on a small batch, and computes the largest batch that fits.
 
-Two steps, of two and of four copies of the longest sentence, are computed forward and backward while
-every tensor that comes and goes is counted; what grows between them is a sentence's share. The head's
-pieces are kept small meanwhile, and counted at their full size. That is the same on every device: an
-operating system does not say what a process would need, nor does a CPU's allocator.
+Two steps, with two and with four copies of the longest sentence, are computed forward and backward, while the bytes of
+every live tensor are counted; the difference is the memory of a sentence. The chunks of logits are kept small
+meanwhile, and counted at their full size. This works on every device: neither an operating system nor a CPU's
+allocator can tell what a process would need.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _CGROUPS = (  # limit, usage, and what of it is given back on demand
 
 @dataclass(frozen=True)
 class StepMemory:
-    """What a step takes at its height beside the weights, in bytes.
+    """Peak memory of a step in addition to the weights, in bytes.
 
     Attributes:
-        fixed: Gradients, the optimizer's moments, the head's pieces.
+        fixed: Gradients, the optimizer's moments, a chunk of logits.
         sentence: For each sentence of the batch, if all are as long as the longest.
-        tokens: How many tokens that one has.
+        tokens: The number of tokens of the longest.
     """
 
     fixed: int
@@ -51,17 +51,17 @@ class StepMemory:
     tokens: int
 
     def of(self, batch_size: int) -> int:
-        """Return what a step of so many sentences takes."""
+        """Return the memory of a step with this batch size."""
         return self.fixed + batch_size * self.sentence
 
-    def largest(self, room: float, most: int) -> int:
+    def largest(self, free: float, most: int) -> int:
         """Return the largest power of two up to ``most`` that fits; 0 if none does."""
-        fitting = [2**power for power in range(most.bit_length()) if self.of(2**power) <= room]
+        fitting = [2**power for power in range(most.bit_length()) if self.of(2**power) <= free]
         return max(fitting, default=0)
 
 
 class _Peak(TorchDispatchMode):
-    """Counts the bytes of all tensors that are made, and no longer those that are gone."""
+    """Counts the bytes of all live tensors, and their maximum."""
 
     def __init__(self, known: Iterator[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -90,14 +90,14 @@ class _Peak(TorchDispatchMode):
 def measure_step(
     loss: nn.Module, encoder: SentenceTransformer, columns: Sequence[str], precision: str, max_length: int | None
 ) -> StepMemory:
-    """Return what a training step takes; weights, modes and random state are left as they are.
+    """Return the memory of a training step; weights, modes and random state stay as they are.
 
     Args:
-        loss: What is trained, on its device.
+        loss: The trained module, on its device.
         encoder: The sentence encoder in it.
         columns: The longest row: a text for each column.
         precision: ``fp32``, ``bf16`` or ``fp16``.
-        max_length: Where sentences are cut, in tokens, if not at the encoder's own length.
+        max_length: The number of tokens at which sentences are cut, if not the encoder's own.
     """
     device, before = encoder.device, encoder.max_seq_length
     peaks = []
@@ -122,21 +122,21 @@ def measure_step(
         loss.train(mode)
     sentence = max(1, (peaks[1] - peaks[0]) // 2)
     moments = 2 * 4 * count_parameters(loss, encoder, trainable=True)
-    pieces = fused_cross_entropy.PIECE * (4 if precision == "fp32" else 6)  # and, in half precision, their copy
+    pieces = fused_cross_entropy.LOGITS_PER_CHUNK * (4 if precision == "fp32" else 6)  # half precision: and their copy
     return StepMemory(max(0, peaks[0] - 2 * sentence) + moments + pieces, sentence, tokens)
 
 
 @contextmanager
 def _small_pieces() -> Iterator[None]:
-    size, fused_cross_entropy.PIECE = fused_cross_entropy.PIECE, 1  # a token each
+    size, fused_cross_entropy.LOGITS_PER_CHUNK = fused_cross_entropy.LOGITS_PER_CHUNK, 1  # a token each
     try:
         yield
     finally:
-        fused_cross_entropy.PIECE = size
+        fused_cross_entropy.LOGITS_PER_CHUNK = size
 
 
 def free_memory(device: torch.device) -> int:
-    """Return how many bytes this process can still take on a device, shared with the others on this machine."""
+    """Return the bytes that this process can still allocate on a device, shared with the others of this run."""
     if device.type == "cuda":
         held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0] + held)
@@ -151,8 +151,8 @@ def free_memory(device: torch.device) -> int:
 def keep_freed_memory() -> None:
     """Let this process keep large blocks that it frees, where the C library is glibc.
 
-    It would give them back, and the system clear them again page by page when the next step asks for as much:
-    on two CPU cores some 8 % of a step. (An accelerator's memory is kept by torch.)
+    By default glibc returns them, and the system clears them page by page for the next step: some 8 % of a step on two
+    CPU cores. (Torch itself keeps the memory of an accelerator.)
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -74,7 +74,7 @@ class ModelSelection(TrainerCallback):
         length, training = encoder.max_seq_length, encoder.training
         encoder.max_seq_length = self._max_length
         try:
-            with self._averaging.mixed(encoder) if self._averaging else nullcontext():
+            with self._averaging.applied(encoder) if self._averaging else nullcontext():
                 scores = {
                     f"eval_{one.name}": score_validation_set(one, encoder, self._batch_size)
                     for one in self.validation_sets

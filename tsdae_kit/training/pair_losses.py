@@ -1,8 +1,8 @@
-"""Which loss a labelled file is trained with; all are the library's own.
+"""The loss of a labelled file; all are the library's.
 
-Texts that belong together: in-batch negatives (multiple negatives ranking, arXiv 1705.00652), with
-gradients cached where the batch is large (arXiv 2101.06983). Scores: CoSENT. 0 and 1: online
-contrastive. Classes, as of NLI: the classifier over (u, v, |u - v|) of Sentence-BERT (arXiv 1908.10084).
+Positive pairs: in-batch negatives (multiple negatives ranking, arXiv 1705.00652), with cached gradients where the batch
+is large (arXiv 2101.06983). Scores: CoSENT. Labels 0 and 1: online contrastive. Classes, as of NLI: the classifier over
+(u, v, |u - v|) of Sentence-BERT (arXiv 1908.10084).
 """
 
 from __future__ import annotations
@@ -20,40 +20,40 @@ from tsdae_kit.errors import KitError
 from tsdae_kit.models.encoders import full_embedding_dimension
 
 logger = logging.getLogger("tsdae_kit")
-# What each kind of label can be trained with, the first by itself
-POSSIBLE: dict[str, tuple[Objective, ...]] = {
+# The objectives of each kind of label; the first is the default
+OBJECTIVES: dict[str, tuple[Objective, ...]] = {
     "none": ("multiple-negatives",),
     "binary": ("contrastive", "multiple-negatives", "cosent", "softmax"),
     "scores": ("cosent",),
     "classes": ("softmax",),
 }
-CACHED_FROM = 128  # pairs in a batch, from which on they are encoded in parts of half as many
-NEEDS_DISTINCT: Objective = "multiple-negatives"  # a text twice in a batch would be its own negative
-_LOOKED_AT = 20_000  # rows, of which one batch is filled
+CACHED_FROM = 128  # pairs in a batch; larger batches are encoded in mini-batches of half as many
+IN_BATCH_NEGATIVES: Objective = "multiple-negatives"  # a text twice in a batch would be its own negative
+_SAMPLE_ROWS = 20_000  # from which one batch is filled
 
 
-def choose_objective(wanted: Objective, labels: str, source: str) -> Objective:
+def choose_objective(requested: Objective, labels: str, source: str) -> Objective:
     """Return the objective for a kind of label.
 
     Raises:
-        KitError: If the one asked for cannot work with it.
+        KitError: If the requested one does not fit the labels.
     """
-    possible = POSSIBLE[labels]
-    if wanted == "auto":
+    possible = OBJECTIVES[labels]
+    if requested == "auto":
         return possible[0]
-    if wanted not in possible:
-        raise KitError(f"--loss {wanted} does not fit {source} (labels: {labels}). Possible: {', '.join(possible)}.")
-    return wanted
+    if requested not in possible:
+        raise KitError(f"--loss {requested} does not fit {source} (labels: {labels}). Possible: {', '.join(possible)}.")
+    return requested
 
 
 def make_objective(name: Objective, encoder: SentenceTransformer, batch_size: int, classes: int) -> nn.Module:
     """Return the library's loss.
 
     Args:
-        name: What :func:`choose_objective` returned.
+        name: The result of :func:`choose_objective`.
         encoder: The model to train.
         batch_size: Pairs a step and process.
-        classes: How many there are, for ``softmax``.
+        classes: The number of classes, for ``softmax``.
     """
     if name == "cosent":
         return losses.CoSENTLoss(encoder)
@@ -67,11 +67,11 @@ def make_objective(name: Objective, encoder: SentenceTransformer, batch_size: in
 
 
 def check_learnable(rows: pa.Table, objective: Objective, batch_size: int, source: str) -> None:
-    """Refuse rows from which nothing can be learned, and say where batches stay small.
+    """Refuse rows from which nothing can be learned, and warn where batches stay small.
 
     Args:
         rows: Texts, then ``label`` if there is one.
-        objective: What they are trained with.
+        objective: Of these rows.
         batch_size: Rows a step, of all processes.
         source: The file, for messages.
 
@@ -80,7 +80,7 @@ def check_learnable(rows: pa.Table, objective: Objective, batch_size: int, sourc
     """
     if len(rows) < 2:
         raise KitError(f"{source} holds one row, from which nothing can be learned. Give more.")
-    if objective != NEEDS_DISTINCT:
+    if objective != IN_BATCH_NEGATIVES:
         labels = pc.unique(rows["label"]).to_pylist()
         if len(labels) < 2:
             raise KitError(
@@ -105,10 +105,10 @@ def check_learnable(rows: pa.Table, objective: Objective, batch_size: int, sourc
 
 
 def _fill_batch(rows: pa.Table, batch_size: int) -> int:
-    """Return how many rows a batch takes in which each text stands once."""
+    """Return the number of rows of a batch that holds each text once."""
     texts: set[str] = set()
     count = 0
-    for row in rows.slice(0, _LOOKED_AT).to_pylist():
+    for row in rows.slice(0, _SAMPLE_ROWS).to_pylist():
         if texts.isdisjoint(row.values()):
             texts.update(row.values())
             count += 1

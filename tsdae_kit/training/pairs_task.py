@@ -17,19 +17,20 @@ from torch import nn
 from tsdae_kit import distributed
 from tsdae_kit.config.settings import FineTuneSettings, Objective
 from tsdae_kit.corpus.chunk_processor import read_sentences
-from tsdae_kit.corpus.dataset import spread
 from tsdae_kit.corpus.files import content_digest, is_evaluation_data
-from tsdae_kit.corpus.reading import Format
+from tsdae_kit.corpus.formats import Format
+from tsdae_kit.corpus.sampling import evenly_spaced
 from tsdae_kit.errors import KitError
-from tsdae_kit.labelled.column_roles import LABEL
-from tsdae_kit.labelled.loading import LabelledFile, LabelledPairs, load_labelled, positives
+from tsdae_kit.labelled.column_names import LABEL
+from tsdae_kit.labelled.loading import load_labelled
+from tsdae_kit.labelled.pairs import LabelledFile, LabelledPairs, positive_pairs
 from tsdae_kit.models.loading import load_encoder
 from tsdae_kit.models.prompts import column_prompts, describe_prompts, set_prompts
 from tsdae_kit.run_folder import RunFolder, run_of_model
 from tsdae_kit.training.arguments import training_arguments
 from tsdae_kit.training.batch_samplers import labelled_batch_sampler
 from tsdae_kit.training.hard_negatives import mine_negatives
-from tsdae_kit.training.pair_losses import NEEDS_DISTINCT, check_learnable, choose_objective, make_objective
+from tsdae_kit.training.pair_losses import IN_BATCH_NEGATIVES, check_learnable, choose_objective, make_objective
 from tsdae_kit.training.task import (
     NEIGHBOUR_TEXTS,
     SEARCHED_SENTENCES,
@@ -83,7 +84,9 @@ class PairsTask(TrainingTask[FineTuneSettings, LabelledPairs]):
             {"lr_scheduler_type": "linear", "warmup_steps": WARMUP_SHARE, "batch_sampler": labelled_batch_sampler},
         )  # fmt: skip
         prompts = {
-            name: column_prompts(encoder, _text_columns(settings, file), _objective(settings, file) == NEEDS_DISTINCT)
+            name: column_prompts(
+                encoder, _text_columns(settings, file), _objective(settings, file) == IN_BATCH_NEGATIVES
+            )
             for name, file in _by_name(data).items()
         }
         prompts = set_prompts(arguments, prompts)
@@ -111,8 +114,8 @@ class PairsTask(TrainingTask[FineTuneSettings, LabelledPairs]):
         rows = data.files[0].rows.slice(0, 10 * SEARCHED_SENTENCES)
         anchors, others = (list(dict.fromkeys(rows.column(i).to_pylist())) for i in (0, 1))
         return Examples(
-            texts=[anchors[i] for i in spread(len(anchors), NEIGHBOUR_TEXTS)],
-            searched=[others[i] for i in spread(len(others), SEARCHED_SENTENCES)],
+            texts=[anchors[i] for i in evenly_spaced(len(anchors), NEIGHBOUR_TEXTS)],
+            searched=[others[i] for i in evenly_spaced(len(others), SEARCHED_SENTENCES)],
         )
 
 
@@ -127,12 +130,12 @@ def _objective(settings: FineTuneSettings, file: LabelledFile) -> Objective:
 
 def _usable(settings: FineTuneSettings, file: LabelledFile) -> LabelledFile:
     """Return the file; for in-batch negatives its positive pairs alone."""
-    return positives(file) if _objective(settings, file) == NEEDS_DISTINCT else file
+    return positive_pairs(file) if _objective(settings, file) == IN_BATCH_NEGATIVES else file
 
 
 def _lacks_negatives(settings: FineTuneSettings, file: LabelledFile) -> bool:
     """Return whether ``--mine-negatives`` adds a column to this file."""
-    return file.rows.num_columns == 2 and _objective(settings, file) == NEEDS_DISTINCT
+    return file.rows.num_columns == 2 and _objective(settings, file) == IN_BATCH_NEGATIVES
 
 
 def _text_columns(settings: FineTuneSettings, file: LabelledFile) -> list[str]:

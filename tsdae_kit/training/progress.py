@@ -1,4 +1,4 @@
-"""What a run reports while it goes: one dense line for a person, one JSON line for a program."""
+"""Progress of a run: one dense line for a person, one JSON line for a program."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tsdae_kit.errors import first_line
 KINDS = ("loss", "eval_loss", "eval_score")
 
 logger = logging.getLogger("tsdae_kit")
-_PART = "loss_"
+_COMPONENT = "loss_"
 _WIDTH = 120  # of a line in a file
 
 
@@ -26,8 +26,8 @@ class Progress(TrainerCallback):
     """Writes each log entry to ``metrics.jsonl`` and shows it as a line with speed and time left.
 
     Attributes:
-        speed: Sentences per second over all training so far, making batches included, evaluation and saving left out.
-        first: The first entry of each kind (``loss``, ``eval_loss``, ``eval_score``), ``last``: the latest.
+        speed: Sentences per second over all training so far, with the making of batches, without evaluation and saving.
+        first: The first value of each kind (``loss``, ``eval_loss``, ``eval_score``); ``last`` has the latest.
     """
 
     def __init__(self, metrics: Path, sentences_per_step: int, tokens_per_word: float | None = None) -> None:
@@ -49,12 +49,12 @@ class Progress(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Begin a bar, if there is a terminal."""
+        """Start a progress bar, if there is a terminal."""
         if state.is_world_process_zero:
             self._bar = progress_bar(state.max_steps, state.global_step)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the progress bar."""
         if self._bar is not None:
             self._bar.close()
 
@@ -66,7 +66,7 @@ class Progress(TrainerCallback):
     on_epoch_begin = on_evaluate = on_save = _start_clock
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Add what passed since the last step, or since an evaluation or a save."""
+        """Add the time since the last step, or since an evaluation or a save."""
         now = time.monotonic()
         self._seconds += now - self._began
         self._began = now
@@ -110,7 +110,7 @@ class Progress(TrainerCallback):
             logger.info(
                 "%s%s%s",
                 begin,
-                _show_parts(logs, shutil.get_terminal_size((_WIDTH, 24)).columns - len(begin + end)),
+                _show_components(logs, shutil.get_terminal_size((_WIDTH, 24)).columns - len(begin + end)),
                 end,
             )
         else:
@@ -120,8 +120,8 @@ class Progress(TrainerCallback):
             logger.info("%s  %s", place, "  ".join(shown))
 
 
-def _show_parts(logs: dict[str, float], room: int) -> str:
-    """Return the parts of a loss, where there are several and the line has room for them."""
-    parts = {name.removeprefix(_PART): value for name, value in logs.items() if name.startswith(_PART)}
+def _show_components(logs: dict[str, float], room: int) -> str:
+    """Return a loss's components, where there are several and the line has room for them."""
+    parts = {name.removeprefix(_COMPONENT): value for name, value in logs.items() if name.startswith(_COMPONENT)}
     shown = f" ({', '.join(f'{name} {value:.3g}' for name, value in parts.items())})"
     return shown if len(parts) > 1 and len(shown) <= room else ""

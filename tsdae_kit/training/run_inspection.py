@@ -10,9 +10,10 @@ import logging
 
 from tsdae_kit.config.conversion import make_settings
 from tsdae_kit.config.settings import InspectSettings, TrainSettings
-from tsdae_kit.console import quiet_frameworks
-from tsdae_kit.corpus.dataset import load_prepared, spread
+from tsdae_kit.corpus.dataset import load_prepared
+from tsdae_kit.corpus.sampling import evenly_spaced
 from tsdae_kit.errors import KitError
+from tsdae_kit.framework_output import quiet_frameworks
 from tsdae_kit.models.devices import choose_device
 from tsdae_kit.models.loading import load_encoder
 from tsdae_kit.models.nearest_neighbours import find_nearest_neighbours
@@ -21,7 +22,7 @@ from tsdae_kit.run_folder import RunFolder, checkpoint_step
 from tsdae_kit.training.measurements import find_decoder, load_loss
 from tsdae_kit.training.resuming import recorded_settings
 from tsdae_kit.training.task import REBUILT_SENTENCES
-from tsdae_kit.tsdae.reconstruction import rebuild
+from tsdae_kit.tsdae.reconstruction import reconstruct
 
 logger = logging.getLogger("tsdae_kit")
 
@@ -41,10 +42,10 @@ def inspect(settings: InspectSettings) -> list[tuple[str, str, str, list[tuple[f
         loss = load_loss(trained, checkpoint, device)
     logger.info("%s, step %d.", settings.run, checkpoint_step(checkpoint))
     shown = corpus.held_out if corpus.held_out_size else corpus.train
-    texts = list(settings.text) or shown[spread(len(shown), REBUILT_SENTENCES)]["clean"]
+    texts = list(settings.text) or shown[evenly_spaced(len(shown), REBUILT_SENTENCES)]["clean"]
     noisy = [corpus.noise(text) for text in texts]
-    searched = corpus.train[spread(corpus.size, settings.searched)]["clean"]
-    rebuilt = rebuild(loss, noisy, texts, text_prompt(loss.encoder))
+    searched = corpus.train[evenly_spaced(corpus.size, settings.searched)]["clean"]
+    rebuilt = reconstruct(loss, noisy, texts, text_prompt(loss.encoder))
     final = run_folder.final
     with quiet_frameworks():
         encoder = load_encoder(str(final), device, trained.trust_remote_code) if final.is_dir() else loss.encoder

@@ -26,11 +26,12 @@ from transformers import PrinterCallback
 
 from tsdae_kit import distributed
 from tsdae_kit.config.settings import SCRATCH, RunSettings
-from tsdae_kit.console import log_file, quiet_frameworks, show_duration, show_messages, table
+from tsdae_kit.console import log_file, show_duration, show_messages, table
 from tsdae_kit.distributed import on_rank_0
 from tsdae_kit.errors import KitError, NoGain, RunStopped, warn_on_error
 from tsdae_kit.evaluation.overlap import warn_of_overlap
 from tsdae_kit.filesystem import atomic_file, check_writable
+from tsdae_kit.framework_output import quiet_frameworks
 from tsdae_kit.models.adapters import add_adapters, merge_adapters
 from tsdae_kit.models.devices import choose_device, supports_bf16
 from tsdae_kit.models.encoders import count_positions, enable_gradient_checkpointing
@@ -390,7 +391,7 @@ def _write_final(training: _Training, last: int) -> int:
             encoder = training.load(run_folder.checkpoint(best) if best else None)
             encoder.max_seq_length = record["max_length"]
     if training.averaging:
-        training.averaging.mix_into(encoder)
+        training.averaging.apply_to(encoder)
     merge_adapters(encoder)
     card = partial(complete_card, settings=settings, record=record, steps=last, best=best)
     write_model(encoder, run_folder.final, partial(_add_card, card))

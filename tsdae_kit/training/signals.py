@@ -1,9 +1,9 @@
 """Stops a run on SIGTERM, SIGINT or SIGUSR1: the step is finished, a checkpoint saved, the run ends.
 
-The framework's own mechanism (``enable_jit_checkpoint``) knows SIGTERM alone, does not look during an
-evaluation, and may save in the middle of a step, whose random numbers are drawn by then: a run resumed
-from that does not end in the same bits. So the signal only leaves a note here, which is read where the
-state is whole: at the end of a step, after a save, between the batches of an evaluation.
+The framework's own mechanism (``enable_jit_checkpoint``) knows SIGTERM alone, does not look during an evaluation, and
+may save in the middle of a step, after its random numbers were drawn: a run resumed from that does not end in the same
+bits. So the signal is only recorded here, and read where the state is complete: at the end of a step, after a save,
+between the batches of an evaluation.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tsdae_kit import distributed
 
 
 def ignore_signals(worker: int) -> None:
-    """Keep a DataLoader's worker alive (as its ``worker_init_fn``): schedulers and terminals signal whole groups.
+    """Keep a DataLoader's worker alive (a ``worker_init_fn``): schedulers and terminals signal whole process groups.
 
     Torch's own handler would end the worker, and the trainer with it, in the middle of a step.
     """
@@ -33,20 +33,20 @@ class EvaluationStopped(Exception):  # noqa: N818  # not an error
 
 
 class StopOnSignal(TrainerCallback):
-    """Ends the run at the next moment at which its state is whole.
+    """Ends the run at the next moment at which its state is complete.
 
     Attributes:
-        received: The signal's name, once there was one.
+        received: The signal's name, once one arrived.
     """
 
     def __init__(self) -> None:
         self.received: str | None = None
 
     def listening(self) -> AbstractContextManager[None]:
-        """Take the signals over in a block."""
-        return distributed.handled_signals(self._note)
+        """Handle the signals in a block."""
+        return distributed.handled_signals(self._record)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         if self.received:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
@@ -56,7 +56,7 @@ class StopOnSignal(TrainerCallback):
             os.write(2, b"Stopping after this step; the same signal again stops at once.\n")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Save now and stop; an evaluation that is due breaks off, and is done when the run is resumed."""
+        """Save now and stop; an evaluation that is due is broken off, and done when the run is resumed."""
         self.received = distributed.first_over_ranks(self.received)  # all stop at the same step
         if self.received:
             control.should_save = True

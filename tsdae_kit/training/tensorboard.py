@@ -1,6 +1,6 @@
-"""TensorBoard's events in the run's own folder, one curve however often the run was interrupted.
+"""TensorBoard events in the run folder: one curve for a run, however often it was interrupted.
 
-The library begins a folder with a new name at each start, so that a resumed run would be several runs to TensorBoard.
+The library creates a folder with a new name at each start, so that TensorBoard would show a resumed run as several.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class RunTensorBoard(TensorBoardCallback):  # type: ignore[misc]
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Go on after the checkpoint's step: what an interrupted run had written beyond it is not shown."""
+        """Continue after the checkpoint's step: later events of the interrupted run are not shown."""
         self.logging_dir = os.environ.get("TENSORBOARD_LOGGING_DIR") or str(Path(str(args.output_dir)) / FOLDER)
         if state.is_world_process_zero:
             self.tb_writer = self._SummaryWriter(self.logging_dir, purge_step=state.global_step + 1)

@@ -14,13 +14,16 @@ from torch import nn
 from tsdae_kit import distributed
 from tsdae_kit.config.settings import LARGEST_BATCH, SCRATCH, TrainSettings
 from tsdae_kit.console import show_bytes
-from tsdae_kit.corpus.dataset import PreparedCorpus, load_prepared, spread
-from tsdae_kit.corpus.noise import Noise, NoiseTransform
-from tsdae_kit.corpus.noise_operations import mask
-from tsdae_kit.corpus.reading import Format
-from tsdae_kit.corpus.words import SPACELESS, SPLITTERS, read_words
+from tsdae_kit.corpus.dataset import PreparedCorpus, load_prepared
+from tsdae_kit.corpus.formats import Format
+from tsdae_kit.corpus.noise import Noise
+from tsdae_kit.corpus.noise_transform import NoiseTransform
+from tsdae_kit.corpus.sampling import evenly_spaced
+from tsdae_kit.corpus.word_lists import read_words
+from tsdae_kit.corpus.words import SPACELESS, SPLITTERS
 from tsdae_kit.errors import KitError
-from tsdae_kit.labelled.loading import load_labelled, positives
+from tsdae_kit.labelled.loading import load_labelled
+from tsdae_kit.labelled.pairs import positive_pairs
 from tsdae_kit.models.encoders import count_parameters
 from tsdae_kit.models.names import is_sentence_encoder
 from tsdae_kit.models.prompts import column_prompts, describe_prompts, set_prompts, text_prompt
@@ -30,7 +33,7 @@ from tsdae_kit.training.arguments import training_arguments
 from tsdae_kit.training.batch_samplers import find_longest
 from tsdae_kit.training.decoder_warmup import DecoderWarmup
 from tsdae_kit.training.memory import StepMemory, free_memory, measure_step
-from tsdae_kit.training.pair_losses import NEEDS_DISTINCT, make_objective
+from tsdae_kit.training.pair_losses import IN_BATCH_NEGATIVES, make_objective
 from tsdae_kit.training.task import (
     NEIGHBOUR_TEXTS,
     REBUILT_SENTENCES,
@@ -68,7 +71,7 @@ class TSDAETask(TrainingTask[TrainSettings, PreparedCorpus]):
         if settings.pairs is None:
             return corpus
         pairs = load_labelled([settings.pairs], Format.of(settings), settings.columns)
-        return replace(corpus, pairs=replace(pairs, files=tuple(map(positives, pairs.files))))
+        return replace(corpus, pairs=replace(pairs, files=tuple(map(positive_pairs, pairs.files))))
 
     def load_encoder(self, settings: TrainSettings, data: PreparedCorpus, device: torch.device) -> SentenceTransformer:
         """Return the base model, or a new encoder with a tokenizer learned from the corpus; with the words added."""
@@ -114,7 +117,7 @@ class TSDAETask(TrainingTask[TrainSettings, PreparedCorpus]):
         base = self.load_base(settings, data, encoder.device) if drift else None  # the encoder may be a checkpoint's
         loss = TSDAELoss(
             encoder, decoder=settings.decoder,
-            pair_loss=make_objective(NEEDS_DISTINCT, encoder, 0, 0) if data.pairs else None,
+            pair_loss=make_objective(IN_BATCH_NEGATIVES, encoder, 0, 0) if data.pairs else None,
             regularization=Regularization(contrastive, drift, base) if contrastive or drift else None,
         )  # fmt: skip
         rows = data.train[:_PROBE_ROWS]
@@ -163,10 +166,10 @@ class TSDAETask(TrainingTask[TrainSettings, PreparedCorpus]):
     def examples(self, data: PreparedCorpus) -> Examples:
         """Return held-out sentences, to be rebuilt and to be searched for among the training sentences."""
         shown = data.held_out if data.held_out_size else data.train
-        pairs = shown[spread(len(shown), REBUILT_SENTENCES)]
+        pairs = shown[evenly_spaced(len(shown), REBUILT_SENTENCES)]
         return Examples(
-            texts=shown[spread(len(shown), NEIGHBOUR_TEXTS)]["clean"],
-            searched=data.train[spread(data.size, SEARCHED_SENTENCES)]["clean"],
+            texts=shown[evenly_spaced(len(shown), NEIGHBOUR_TEXTS)]["clean"],
+            searched=data.train[evenly_spaced(data.size, SEARCHED_SENTENCES)]["clean"],
             pairs=list(zip(pairs["noisy"], pairs["clean"], strict=True)),
         )
 
@@ -198,7 +201,7 @@ def _encoder_from_scratch(settings: TrainSettings, data: PreparedCorpus) -> Sent
 
 def _check_mask_token(noise: Noise, tokenizer: Any, model: str) -> None:
     """Refuse masked words for which the base model has no token: their pieces would be read as words."""
-    if all(change is not mask for change, _ in noise.steps) or noise.mask_token == tokenizer.mask_token:
+    if not noise.masks_words or noise.mask_token == tokenizer.mask_token:
         return
     ids = tokenizer(noise.mask_token, add_special_tokens=False)["input_ids"]
     if len(ids) == 1 and ids[0] != tokenizer.unk_token_id:

@@ -1,1 +1,1 @@
-"""The denoising objective: the decoder, made from the live encoder, and the loss over both."""
+"""The TSDAE objective: decoders built from the live encoder, and the loss over encoder and decoder."""

@@ -1,4 +1,4 @@
-"""What each of several processes must know of the others' share of a batch, so that they follow one with all of it."""
+"""Collectives that make N processes compute the loss of one process with the whole batch."""
 
 from __future__ import annotations
 
@@ -8,32 +8,40 @@ from torch.distributed.nn.functional import all_gather
 from torch.nn.functional import pad
 
 
-def _together() -> bool:
-    """Return whether a step of several processes is computed; an evaluation is each one's own."""
+def mean_over_ranks(count: int, device: torch.device) -> float:
+    """Return the mean of a count over the processes.
+
+    DistributedDataParallel averages the gradients of the processes. A sum that each process divides by this mean
+    therefore has the gradient of the mean over all rows. In an evaluation, which each process does alone, it is the
+    count itself.
+    """
+    if not _in_distributed_step():
+        return count
+    return sum(_gather_counts(count, device)) / distributed.get_world_size()
+
+
+def gather_rows(rows: Tensor) -> tuple[Tensor, int]:
+    """Return the rows of all processes, with gradients to each process, and the index of this process's first row.
+
+    Args:
+        rows: This process's rows, (rows, width); their number may differ between processes.
+    """
+    if not _in_distributed_step():
+        return rows, 0
+    counts = _gather_counts(len(rows), rows.device)
+    padded = all_gather(pad(rows, (0, 0, 0, max(counts) - len(rows))))
+    gathered = [part[:count] for part, count in zip(padded, counts, strict=True)]
+    return torch.cat(gathered), sum(counts[: distributed.get_rank()])
+
+
+def _in_distributed_step() -> bool:
+    """Return whether several processes compute a training step together."""
     return torch.is_grad_enabled() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
-def _counts(count: int, device: torch.device) -> list[int]:
+def _gather_counts(count: int, device: torch.device) -> list[int]:
+    """Return the count of each process, by rank."""
     counts = torch.zeros(distributed.get_world_size(), dtype=torch.long, device=device)
     counts[distributed.get_rank()] = count
     distributed.all_reduce(counts)
     return counts.tolist()
-
-
-def mean_over_ranks(count: int, device: torch.device) -> float:
-    """Return what to divide a sum over ``count`` by: the processes' mean is then the mean over them all."""
-    return sum(_counts(count, device)) / distributed.get_world_size() if _together() else count
-
-
-def gather_rows(rows: Tensor) -> tuple[Tensor, int]:
-    """Return the rows of all processes, through which gradients reach each, and where this one's begin.
-
-    Args:
-        rows: This process's, (rows, width); how many may differ.
-    """
-    if not _together():
-        return rows, 0
-    counts = _counts(len(rows), rows.device)
-    equal = all_gather(pad(rows, (0, 0, 0, max(counts) - len(rows))))
-    parts = [part[:count] for part, count in zip(equal, counts, strict=True)]
-    return torch.cat(parts), sum(counts[: distributed.get_rank()])

@@ -1,9 +1,9 @@
-"""The head's last layer and the cross-entropy as one operation, computed piece by piece.
+"""The output layer and the cross-entropy as one operation, computed in chunks.
 
-The logits of a batch are by far the largest tensor of a step (tokens x vocabulary), and the plain way
-holds them three times: logits, log-probabilities, gradient. Here each piece's logits become its
-gradient in place, in the forward pass, so that one piece is all that is ever held; the matrix
-multiplications are the same in number. The idea is Liger's fused linear cross-entropy (arXiv 2410.10989).
+The logits of a batch are by far the largest tensor of a step (tokens x vocabulary), and the usual computation holds
+them three times: logits, log-probabilities, gradient. Here the logits of each chunk are turned into their gradient in
+place, in the forward pass, so that only one chunk is in memory; the number of matrix multiplications is the same. The
+idea is Liger's fused linear cross-entropy (arXiv 2410.10989).
 """
 
 from __future__ import annotations
@@ -17,160 +17,172 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-PIECE = 2**25  # logits in one piece; on two cores 2**24 to 2**26 are equally fast, smaller ones slower
+LOGITS_PER_CHUNK = 2**25  # on two cores 2**24 to 2**26 are equally fast, smaller chunks slower
 
 
-class SharedGradient:
-    """The gradient of a head's weight, to which look-ups in the same weight add their rows in place.
+class TiedWeightGradient:
+    """The gradient of an output weight, to which embedding lookups in the same weight add their rows in place.
 
-    The plain way gives each look-up of token embeddings a gradient as large as the vocabulary and sums
-    them: a fifth of a step at small batches. In a backward pass the head comes first.
+    Autograd alone gives each lookup of token embeddings a gradient as large as the vocabulary and sums them: a fifth
+    of a step at small batches. The output layer must come first in the backward pass.
+
+    Attributes:
+        weight: The weight of the output layer and of the token embeddings, (vocabulary, hidden).
+        gradient: Its gradient, once the output layer has computed it.
     """
 
     def __init__(self, weight: Tensor) -> None:
         self.weight = weight
-        self.rows: Tensor | None = None
-        self._guard: Any = None
+        self.gradient: Tensor | None = None
+        self._hook: Any = None
 
     @contextmanager
-    def of_embeddings(self, module: nn.Module) -> Iterator[None]:
-        """Let the module's embeddings that hold this weight send their gradients here."""
+    def accumulate_lookups(self, module: nn.Module) -> Iterator[None]:
+        """Within the block, lookups in the module's embeddings with this weight send their gradients here."""
         embeddings = [m for m in module.modules() if isinstance(m, nn.Embedding) and m.weight is self.weight]
-        plain = all(type(m).forward is nn.Embedding.forward for m in embeddings)  # Gemma's scales what it looks up
-        for embedding in embeddings if self.weight.requires_grad and plain else []:
-            embedding.forward = partial(_LookUp.apply, self.weight, self, embedding.padding_idx)  # type: ignore[method-assign]
+        unchanged = all(type(m).forward is nn.Embedding.forward for m in embeddings)  # Gemma scales its embeddings
+        for embedding in embeddings if self.weight.requires_grad and unchanged else []:
+            embedding.forward = partial(_Lookup.apply, self.weight, self, embedding.padding_idx)  # type: ignore[method-assign]
         try:
             yield
         finally:
             for embedding in embeddings:
                 vars(embedding).pop("forward", None)
 
-    def add(self, ids: Tensor, gradient: Tensor) -> None:
-        """Add a look-up's rows."""
-        if self.rows is None:
-            raise RuntimeError("a look-up came before the head in the backward pass")
-        if self._guard is None:
-            self._guard = self.weight.register_hook(self._check)
-        if ids.device.type == "cpu":
-            self.rows.index_add_(0, ids, gradient.to(self.rows.dtype))
-        else:  # slower, but the same bits each time
-            self.rows.index_put_((ids,), gradient.to(self.rows.dtype), accumulate=True)
+    def add_rows(self, token_ids: Tensor, rows: Tensor) -> None:
+        """Add the gradient of a lookup, (tokens, hidden), at its token ids, (tokens,)."""
+        if self.gradient is None:
+            raise RuntimeError("an embedding lookup came before the output layer in the backward pass")
+        if self._hook is None:
+            self._hook = self.weight.register_hook(self._check_same_tensor)
+        if token_ids.device.type == "cpu":
+            self.gradient.index_add_(0, token_ids, rows.to(self.gradient.dtype))
+        else:  # slower than index_add_, but deterministic
+            self.gradient.index_put_((token_ids,), rows.to(self.gradient.dtype), accumulate=True)
 
-    def _check(self, gradient: Tensor) -> None:
-        """Refuse a sum with a gradient from elsewhere, which autograd made while rows were still to come."""
-        self._guard.remove()
-        if self.rows is not None and gradient.data_ptr() != self.rows.data_ptr():
+    def _check_same_tensor(self, gradient: Tensor) -> None:
+        """Raise if autograd summed this gradient with another, in a new tensor, before all rows were added."""
+        self._hook.remove()
+        if self.gradient is not None and gradient.data_ptr() != self.gradient.data_ptr():
             raise RuntimeError(
-                "another loss in the same backward pass reads the token embeddings: give it to TSDAELoss as "
+                "another loss in the same backward pass reads the token embeddings: pass it to TSDAELoss as "
                 "`pair_loss`, or call backward() for each loss"
             )
 
 
-class _LookUp(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, shared: SharedGradient, padding: int | None, ids: Tensor) -> Tensor:
-        ctx.save_for_backward(ids)
-        ctx.shared, ctx.padding = shared, padding
-        return nn.functional.embedding(ids, weight)
+class _Lookup(torch.autograd.Function):
+    """An embedding lookup that adds its gradient to the weight's in place."""
 
     @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[None, ...]:
-        (ids,) = ctx.saved_tensors
-        learns = slice(None) if ctx.padding is None else ids != ctx.padding
-        ctx.shared.add(ids[learns].flatten(), outer[0][learns].flatten(0, -2))
+    def forward(
+        ctx: Any, weight: Tensor, weight_gradient: TiedWeightGradient, padding_id: int | None, token_ids: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(token_ids)
+        ctx.weight_gradient, ctx.padding_id = weight_gradient, padding_id
+        return nn.functional.embedding(token_ids, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, ...]:
+        (token_ids,) = ctx.saved_tensors
+        trained = slice(None) if ctx.padding_id is None else token_ids != ctx.padding_id
+        ctx.weight_gradient.add_rows(token_ids[trained].flatten(), grad_outputs[0][trained].flatten(0, -2))
         return None, None, None, None
 
 
-def mean_cross_entropy(
-    states: Tensor, output: nn.Linear, wanted: Tensor, shared: SharedGradient, count: float
+def linear_cross_entropy(
+    hidden_states: Tensor, output: nn.Linear, targets: Tensor, weight_gradient: TiedWeightGradient, divisor: float
 ) -> Tensor:
-    """Return the cross-entropy in nats, summed over the tokens and divided by ``count``.
+    """Return the cross-entropy in nats, summed over the tokens and divided by ``divisor``.
 
-    Matrix products follow autocast; the logits' softmax is in float32 at least.
+    Matrix products follow autocast; the softmax is in float32 at least.
 
     Args:
-        states: What the output layer gets, of shape (tokens, hidden).
-        output: The layer, with weight (vocabulary, hidden).
-        wanted: The ids of the right tokens, of shape (tokens,).
-        shared: Where the weight's gradient is put for the look-ups.
-        count: What to divide by: the number of tokens, with several processes their mean.
+        hidden_states: The output layer's input, (tokens, hidden).
+        output: The output layer, with weight (vocabulary, hidden).
+        targets: The ids of the correct tokens, (tokens,).
+        weight_gradient: Receives the weight's gradient, for the embedding lookups.
+        divisor: The number of tokens; with several processes, the mean of their numbers.
     """
-    result: Tensor = _PiecewiseCrossEntropy.apply(  # type: ignore[no-untyped-call]
-        states, output.weight, output.bias, wanted, shared, count
+    result: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
+        hidden_states, output.weight, output.bias, targets, weight_gradient, divisor
     )
     return result
 
 
-class _PiecewiseCrossEntropy(torch.autograd.Function):
+class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(  # noqa: PLR0913  # autograd's signature
         ctx: Any,
-        states: Tensor,
+        hidden_states: Tensor,
         weight: Tensor,
         bias: Tensor | None,
-        wanted: Tensor,
-        shared: SharedGradient,
-        count: float,
+        targets: Tensor,
+        weight_gradient: TiedWeightGradient,
+        divisor: float,
     ) -> Tensor:
-        device = states.device.type
-        product = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-        full = torch.promote_types(product, torch.float32)  # float64 stays
-        # In float16 the gradient is scaled down after the products, where it would vanish before.
-        within, after = (1.0, 1 / count) if product is torch.float16 else (1 / count, 1.0)
-        learns = any(ctx.needs_input_grad)
-        d_states, d_weight, d_bias = (
-            torch.empty_like(t, dtype=full) if need and t is not None else None
-            for t, need in zip((states, weight, bias), ctx.needs_input_grad, strict=False)
+        device = hidden_states.device.type
+        product_dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
+        full_dtype = torch.promote_types(product_dtype, torch.float32)  # float64 stays
+        # In float16 the gradient is divided after the products; divided before, it would underflow.
+        scale, late_scale = (1.0, 1 / divisor) if product_dtype is torch.float16 else (1 / divisor, 1.0)
+        needs_gradient = any(ctx.needs_input_grad)
+        d_hidden, d_weight, d_bias = (
+            torch.empty_like(tensor, dtype=full_dtype) if needed and tensor is not None else None
+            for tensor, needed in zip((hidden_states, weight, bias), ctx.needs_input_grad, strict=False)
         )
-        total = torch.zeros((), dtype=full, device=device)
+        total = torch.zeros((), dtype=full_dtype, device=device)
         with torch.autocast(device, enabled=False):
-            low_states, low_weight = states.to(product), weight.to(product)
-            rows = max(1, PIECE // len(weight))
-            buffer = torch.empty(min(rows, len(wanted)), len(weight), dtype=full, device=states.device)
-            for start in range(0, len(wanted), rows):
-                part = slice(start, start + rows)
-                logits = _logits(low_states[part], low_weight, bias, buffer)
-                normaliser = logits.logsumexp(1, keepdim=True)
-                right = wanted[part, None]
-                total += (normaliser - logits.gather(1, right)).sum()
-                if not learns:
+            low_hidden, low_weight = hidden_states.to(product_dtype), weight.to(product_dtype)
+            rows = max(1, LOGITS_PER_CHUNK // len(weight))
+            buffer = torch.empty(min(rows, len(targets)), len(weight), dtype=full_dtype, device=hidden_states.device)
+            for start in range(0, len(targets), rows):
+                chunk = slice(start, start + rows)
+                logits = _compute_logits(low_hidden[chunk], low_weight, bias, buffer)
+                log_normalizer, correct = logits.logsumexp(1, keepdim=True), targets[chunk, None]
+                total += (log_normalizer - logits.gather(1, correct)).sum()
+                if not needs_gradient:
                     continue
-                # softmax - one-hot, in place of the logits
-                gradient = logits.sub_(normaliser.add_(-math.log(within))).exp_()
-                gradient.scatter_add_(1, right, torch.full_like(normaliser, -within))
-                low = gradient.to(product)
-                if d_states is not None:
-                    d_states[part] = low @ low_weight
+                gradient = _logits_to_gradient(logits, log_normalizer, correct, scale)
+                low_gradient = gradient.to(product_dtype)
+                if d_hidden is not None:
+                    d_hidden[chunk] = low_gradient @ low_weight
                 if d_weight is not None:
-                    _add_product(d_weight, low.t(), low_states[part], first=start == 0)
+                    _add_product(d_weight, low_gradient.t(), low_hidden[chunk], first=start == 0)
                 if d_bias is not None:
                     _add(d_bias, gradient.sum(0), first=start == 0)
-        ctx.gradients, ctx.after, ctx.kind, ctx.shared = (d_states, d_weight, d_bias), after, states.dtype, shared
-        return total / count
+        ctx.gradients, ctx.late_scale = (d_hidden, d_weight, d_bias), late_scale
+        ctx.hidden_dtype, ctx.weight_gradient = hidden_states.dtype, weight_gradient
+        return total / divisor
 
     @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        gradients, ctx.gradients = ctx.gradients, None  # so that autograd takes them over and does not copy
-        states, weight, bias = gradients
-        factor = outer[0] * ctx.after
-        # Asking an accelerator for the value would make it wait; on a CPU it saves a pass over the vocabulary.
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        gradients, ctx.gradients = ctx.gradients, None  # without a reference here, autograd takes them uncopied
+        d_hidden, d_weight, d_bias = gradients
+        factor = grad_outputs[0] * ctx.late_scale
+        # Reading the value would make an accelerator wait; on a CPU it saves a pass over the vocabulary.
         if factor.device.type != "cpu" or factor.item() != 1:
             for gradient in gradients:
                 if gradient is not None:
                     gradient.mul_(factor)
-        if weight is not None:
-            ctx.shared.rows = weight.detach()
-        return (states if states is None else states.to(ctx.kind), weight, bias, None, None, None)
+        if d_weight is not None:
+            ctx.weight_gradient.gradient = d_weight.detach()
+        return (d_hidden if d_hidden is None else d_hidden.to(ctx.hidden_dtype), d_weight, d_bias, None, None, None)
 
 
-def _logits(states: Tensor, weight: Tensor, bias: Tensor | None, buffer: Tensor) -> Tensor:
-    """Return the logits in ``buffer``, in its own precision."""
-    logits = buffer[: len(states)]
+def _compute_logits(hidden_states: Tensor, weight: Tensor, bias: Tensor | None, buffer: Tensor) -> Tensor:
+    """Return the logits in ``buffer``, in the buffer's precision."""
+    logits = buffer[: len(hidden_states)]
     if logits.dtype == weight.dtype:
-        torch.mm(states, weight.t(), out=logits)
+        torch.mm(hidden_states, weight.t(), out=logits)
     else:
-        logits.copy_(states @ weight.t())
+        logits.copy_(hidden_states @ weight.t())
     return logits if bias is None else logits.add_(bias)
+
+
+def _logits_to_gradient(logits: Tensor, log_normalizer: Tensor, correct: Tensor, scale: float) -> Tensor:
+    """Return ``scale * (softmax - one-hot)`` in place of the logits."""
+    gradient = logits.sub_(log_normalizer.add_(-math.log(scale))).exp_()
+    return gradient.scatter_add_(1, correct, torch.full_like(log_normalizer, -scale))
 
 
 def _add_product(total: Tensor, a: Tensor, b: Tensor, first: bool) -> None:
@@ -180,5 +192,5 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor, first: bool) -> None:
         _add(total, a @ b, first)
 
 
-def _add(total: Tensor, part: Tensor, first: bool) -> None:
-    total.copy_(part) if first else total.add_(part)
+def _add(total: Tensor, addend: Tensor, first: bool) -> None:
+    total.copy_(addend) if first else total.add_(addend)

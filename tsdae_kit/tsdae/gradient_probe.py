@@ -1,4 +1,4 @@
-"""Whether a loss can teach a sentence encoder anything: its gradient must reach every row's embedding."""
+"""Checks before training that a loss can train an encoder: its gradient must reach the embedding of every row."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from tsdae_kit.errors import KitError
 
 
 def probe_signal(loss: nn.Module, encoder: SentenceTransformer, noisy: Sequence[str], clean: Sequence[str]) -> None:
-    """Compute one small batch, without dropout, and look at the gradient of each noisy row's sentence embedding.
+    """Compute the loss of one small batch without dropout, and check the gradient of each noisy row's embedding.
 
-    Weights, their gradients and the random state stay as they are. It takes any loss over pairs: the
-    library's own runs with a finite value, and teaches nothing, where a decoder ignores the embedding
-    (Qwen3, Gemma3, Llama) and for rows that are padded on the left.
+    Weights, their gradients and the random state stay unchanged. Any loss over pairs can be probed. The library's
+    denoising loss has a finite value but trains nothing where a decoder ignores the embedding (Qwen3, Gemma3, Llama)
+    and for rows that are padded on the left.
 
     Args:
-        loss: Over features of the noisy and of the clean texts.
-        encoder: The sentence encoder within it.
-        noisy: A few texts, of differing length.
-        clean: As many.
+        loss: A loss over the features of the noisy and of the clean texts.
+        encoder: The sentence encoder in the loss.
+        noisy: A few texts of differing length.
+        clean: As many texts.
 
     Raises:
-        KitError: If the loss is no number, or a row gets no gradient.
+        KitError: If the loss is not finite, or a row gets no gradient.
     """
     embeddings: list[Tensor] = []
 
-    def keep(module: nn.Module, given: Any, features: dict[str, Tensor]) -> None:
+    def record_embedding(module: nn.Module, inputs: Any, features: dict[str, Tensor]) -> None:
         embeddings.append(features["sentence_embedding"])
 
     features = [batch_to_device(dict(encoder.preprocess(list(texts))), encoder.device) for texts in (noisy, clean)]
-    hook, mode = encoder.register_forward_hook(keep), loss.training
+    hook, mode = encoder.register_forward_hook(record_embedding), loss.training
     loss.eval()
     try:
         with torch.random.fork_rng(), torch.enable_grad():
@@ -46,9 +46,9 @@ def probe_signal(loss: nn.Module, encoder: SentenceTransformer, noisy: Sequence[
         loss.train(mode)
     if not bool(value.isfinite()):
         raise KitError(f"The loss of the first sentences is {value.item()}. Check the base model's weights.")
-    learning = 0 if gradient is None else int((gradient.abs().amax(dim=1) > 0).sum())
-    if learning < len(noisy):
+    reached = 0 if gradient is None else int((gradient.abs().amax(dim=1) > 0).sum())
+    if reached < len(noisy):
         raise KitError(
-            f"The loss sends no gradient to the sentence embedding of {len(noisy) - learning} of {len(noisy)} rows: "
-            "it would teach the encoder nothing. Take another decoder, or another encoder."
+            f"The loss sends no gradient to the sentence embedding of {len(noisy) - reached} of {len(noisy)} rows: "
+            "it would not train the encoder. Choose another decoder, or another encoder."
         )

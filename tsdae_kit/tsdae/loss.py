@@ -1,8 +1,8 @@
-"""TSDAE's loss: rebuild each sentence from the embedding of its noisy version.
+"""TSDAE's loss: reconstruct each sentence from the embedding of its noisy version.
 
-The objective is the library's :class:`DenoisingAutoEncoderLoss`, to float32 rounding, on the same
-weights and batch. What differs is how it is computed: the parts are made from the live encoder, the
-head works only where there is a token to predict, and the token embeddings' gradients go where the head's is.
+The objective is that of the library's :class:`DenoisingAutoEncoderLoss`, up to float32 rounding, on the same weights
+and batch. The computation differs: the decoder is built from the live encoder, the head is computed only at the tokens
+to predict, and the token embeddings' gradient is added to the head's in place.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tsdae_kit.errors import KitError
 from tsdae_kit.models.encoders import full_embedding_dimension
 from tsdae_kit.tsdae.collectives import mean_over_ranks
 from tsdae_kit.tsdae.cross_attention_decoder import CrossAttentionDecoder, has_cross_attention
-from tsdae_kit.tsdae.fused_cross_entropy import SharedGradient, mean_cross_entropy
+from tsdae_kit.tsdae.fused_cross_entropy import TiedWeightGradient, linear_cross_entropy
 from tsdae_kit.tsdae.prefix_decoder import PrefixDecoder
 from tsdae_kit.tsdae.regularization import Regularization
 
@@ -28,16 +28,16 @@ from tsdae_kit.tsdae.regularization import Regularization
 class TSDAELoss(DenoisingAutoEncoderLoss):
     """The denoising auto-encoder loss (Wang, Reimers and Gurevych 2021, arXiv 2104.06979, section 3).
 
-    Input are the features of the noisy and of the clean texts, in that order. Like the library's, the
-    decoder computes without dropout; the encoder keeps its own. Another loss, ``pair_loss``, gets the
-    features of all further texts, and is added.
+    Its input is the features of the noisy and of the clean texts, in that order. As in the library, the decoder has no
+    dropout and the encoder keeps its own. A second loss, ``pair_loss``, gets the features of all further texts and is
+    added.
 
     Attributes:
-        encoder: The sentence encoder, the only thing kept after training.
-        decoder: What rebuilds the sentence; with ``tied`` it shares the encoder's weights.
-        regularization: What else the encoder learns by, once it learns.
-        parts: What the last loss is the sum of, without gradients: ``reconstruction`` and, where they are learned
-            by, ``pairs`` (of the loss beside it), ``contrast`` and ``anchor``, weighted.
+        encoder: The sentence encoder; only this is kept after training.
+        decoder: Reconstructs the sentence; with ``tied`` it shares the encoder's weights.
+        regularization: Added in the steps that train the encoder.
+        components: The terms of the last loss, without gradients: ``reconstruction`` and, where they are used,
+            ``pairs`` (the pair loss), ``contrastive`` and ``drift``, with their weights applied.
     """
 
     def __init__(
@@ -48,14 +48,14 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
         pair_loss: nn.Module | None = None,
         regularization: Regularization | None = None,
     ) -> None:
-        """Make the decoder from the live encoder, which is left bitwise unchanged.
+        """Build the decoder from the live encoder, which stays bitwise unchanged.
 
         Args:
             model: The sentence encoder to adapt.
             tied: Whether encoder and decoder share weights; a prefix decoder always does.
-            decoder: ``cross-attention``, ``prefix``, or ``auto``: the first where the family has it.
+            decoder: ``cross-attention``, ``prefix``, or ``auto``: cross-attention where the family has it.
             pair_loss: A loss over the same model, without weights of its own.
-            regularization: What keeps the encoder near the model it began as, in the steps in which it learns.
+            regularization: Keeps the encoder near the base model, in the steps that train the encoder.
 
         Raises:
             KitError: If the model is not one text transformer with a tokenizer that pads, or has no decoder.
@@ -64,44 +64,46 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
         transformer = getattr(model, "transformers_model", None)
         if transformer is None:
             raise KitError(
-                f"The model's first module, {type(model[0]).__name__}, is no transformer. "
-                "Take a sentence encoder that is built on one."
+                f"The model's first module, {type(model[0]).__name__}, is not a transformer. "
+                "Choose a sentence encoder that has one."
             )
         self.encoder = model
         self.tokenizer_encoder = self.tokenizer_decoder = model.tokenizer
         self.need_retokenization = False
         self.tied = tied
         self.regularization = regularization
-        self.parts: dict[str, Tensor] = {}
-        self._pair_loss = [pair_loss] if pair_loss else []  # in a list: its weights are the encoder's
+        self.components: dict[str, Tensor] = {}
+        self._pair_loss = [pair_loss] if pair_loss else []  # a list, so that its weights are not registered here
         self.decoder: Any = _make_decoder(transformer, full_embedding_dimension(model), tied, decoder)
 
     def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> Tensor:
-        """Return the mean cross-entropy, in nats, over the tokens of the clean texts but the first.
+        """Return the mean cross-entropy in nats over the predicted tokens of the clean texts, plus the added losses.
 
         Args:
-            sentence_features: Two feature dicts, noisy and clean, with ``input_ids`` and
-                ``attention_mask`` of shape (batch, tokens); those of the loss beside it, if there is one.
+            sentence_features: The features of the noisy and of the clean texts, with ``input_ids`` and
+                ``attention_mask`` of shape (batch, tokens); then those of the pair loss, if there is one.
             labels: Ignored; the trainer passes it.
         """
-        source, target, *others = sentence_features
-        shared = SharedGradient(self.decoder.output.weight)
-        with shared.of_embeddings(self):
-            embedding = self.encoder(source)["sentence_embedding"]  # (batch, hidden)
-            states, wanted = self.decoder(embedding, target["input_ids"], target["attention_mask"])
-            added_losses = [loss(others, None) for loss in self._pair_loss if others]
-            parts = {"pairs": added_losses[0]} if added_losses else {}
-            if self.regularization and self.training and embedding.requires_grad:  # not where the decoder learns alone
-                added_losses.append(self.regularization(self.encoder, embedding, target))
-                parts |= self.regularization.parts
-        # All look-ups come before the head: see SharedGradient.
-        count = mean_over_ranks(len(wanted), wanted.device)
-        value = mean_cross_entropy(states, self.decoder.output, wanted, shared, count)
-        self.parts = {name: part.detach() for name, part in {"reconstruction": value, **parts}.items()}
-        return sum(added_losses, start=value)
+        noisy, clean, *pairs = sentence_features
+        weight_gradient = TiedWeightGradient(self.decoder.output.weight)
+        # All embedding lookups come before the output layer: TiedWeightGradient requires it.
+        with weight_gradient.accumulate_lookups(self):
+            embedding = self.encoder(noisy)["sentence_embedding"]  # (batch, hidden)
+            hidden_states, targets = self.decoder(embedding, clean["input_ids"], clean["attention_mask"])
+            added_losses = [loss(pairs, None) for loss in self._pair_loss if pairs]
+            added_components = {"pairs": added_losses[0]} if added_losses else {}
+            # Not in an evaluation, nor while the decoder is trained alone
+            if self.regularization and self.training and embedding.requires_grad:
+                added_losses.append(self.regularization(self.encoder, embedding, clean))
+                added_components |= self.regularization.components
+        divisor = mean_over_ranks(len(targets), targets.device)
+        reconstruction = linear_cross_entropy(hidden_states, self.decoder.output, targets, weight_gradient, divisor)
+        components = {"reconstruction": reconstruction, **added_components}
+        self.components = {name: value.detach() for name, value in components.items()}
+        return sum(added_losses, start=reconstruction)
 
     def own_parameters(self) -> dict[str, nn.Parameter]:
-        """Return the parameters that only the decoder has, by name: what training starts without."""
+        """Return the parameters that only the decoder has, by name."""
         encoder = {id(parameter) for parameter in self.encoder.parameters()}
         return {name: p for name, p in self.decoder.named_parameters() if id(p) not in encoder}
 
@@ -111,14 +113,14 @@ class TSDAELoss(DenoisingAutoEncoderLoss):
 
 
 def _make_decoder(
-    transformer: PreTrainedModel, width: int, tied: bool, kind: DecoderKind
+    transformer: PreTrainedModel, embedding_dimension: int, tied: bool, kind: DecoderKind
 ) -> CrossAttentionDecoder | PrefixDecoder:
     if kind == "prefix" or (kind == "auto" and not has_cross_attention(transformer)):
-        return PrefixDecoder(transformer, width)
+        return PrefixDecoder(transformer, embedding_dimension)
     decoder = CrossAttentionDecoder(transformer, tied)
-    if width != decoder.width:
+    if embedding_dimension != decoder.embedding_dimension:
         raise KitError(
-            f"The sentence embedding has {width} values, the decoder expects {decoder.width}. "
-            "Take the model without its projection (Dense) layer, or --decoder prefix."
+            f"The sentence embedding has {embedding_dimension} values, the decoder expects "
+            f"{decoder.embedding_dimension}. Use the model without its projection (Dense) layer, or --decoder prefix."
         )
     return decoder

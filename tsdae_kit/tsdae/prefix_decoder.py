@@ -1,10 +1,9 @@
-"""The encoder decodes itself: the sentence embedding is the first position, the clean tokens stand behind it.
+"""A decoder that is the encoder itself: the sentence embedding is the first position, followed by the clean tokens.
 
-For families without a decoder that has cross-attention. Attention is causal through a 4-D mask, no
-weights exist twice, and only the map into that position, and a head where the checkpoint has none, are
-new. What this costs: the encoder's own layers carry both tasks. Whether a family's public ``forward``
-honours mask and embeddings is tried on random tokens when the decoder is made: some run, with a finite
-loss, and send no gradient to the embedding.
+It is for families without a decoder that has cross-attention. A 4-D mask makes the attention causal. No weight exists
+twice; new are only the map from the embedding to the first position, and the head where the checkpoint has none. The
+cost: the encoder's layers serve both tasks. Some families run with a finite loss but send no gradient to the embedding,
+so the constructor checks on random tokens that the family's public ``forward`` uses the mask and the embedding.
 """
 
 from __future__ import annotations
@@ -22,133 +21,137 @@ from transformers import PreTrainedModel
 from tsdae_kit.errors import KitError, first_line
 from tsdae_kit.tsdae.heads import make_head
 
-_TRIAL = 6  # tokens
+_CHECKED_LENGTH = 6  # tokens
 
 
 class PrefixDecoder(nn.Module):
-    """The encoder's transformer, causal, behind the sentence embedding, with a head over its token embeddings.
+    """The encoder's transformer, causal, with the sentence embedding as prefix and a language-model head.
 
     Attributes:
-        width: Of the sentence embedding.
-        into: From the sentence embedding to the first position; of equal width it begins as the identity.
-        head: From hidden states to what the output layer gets.
-        given: How many of a sentence's first tokens are not predicted.
+        embedding_dimension: Of the sentence embedding.
+        into: Maps the sentence embedding to the first position; starts as the identity if the widths are equal.
+        head: Maps hidden states to the output layer's input.
+        num_context_tokens: Number of tokens at the start of a sentence that are input only, and not predicted.
     """
 
-    given = 0
+    num_context_tokens = 0
 
-    def __init__(self, encoder: PreTrainedModel, width: int) -> None:
-        """Make the head, and try the family.
+    def __init__(self, encoder: PreTrainedModel, embedding_dimension: int) -> None:
+        """Build the head, and check the encoder's family.
 
         Args:
-            encoder: The transformer inside the sentence encoder; it is used, not copied.
-            width: Of the sentence embedding.
+            encoder: The transformer of the sentence encoder; it is shared, not copied.
+            embedding_dimension: Of the sentence embedding.
 
         Raises:
             KitError: If the family cannot decode from a prefix.
         """
         super().__init__()
-        self._shared = (encoder,)  # in a tuple, so that its weights belong to the encoder alone
-        self.width = width
-        table = cast("nn.Embedding", encoder.get_input_embeddings())
-        self.into = nn.Linear(width, table.embedding_dim)
-        if width == table.embedding_dim:
+        self._encoder = (encoder,)  # a tuple, so that its parameters are not registered here
+        self.embedding_dimension = embedding_dimension
+        hidden = cast("nn.Embedding", encoder.get_input_embeddings()).embedding_dim
+        self.into = nn.Linear(embedding_dimension, hidden)
+        if embedding_dimension == hidden:
             nn.init.eye_(self.into.weight)
             nn.init.zeros_(self.into.bias)
         self.head = make_head(encoder)
         self.to(device=encoder.device, dtype=encoder.dtype)
-        self._try(encoder)
+        self._check_family(encoder)
 
     def train(self, mode: bool = True) -> PrefixDecoder:
-        """Compute without dropout in either mode, as the library's decoder does."""
+        """Disable dropout in either mode, as the library's decoder does."""
         super().train(False)
         return self
 
     @property
     def output(self) -> nn.Linear:
-        """The head's last layer, with weight (vocabulary, inner); the loss computes it."""
+        """The head's output layer, with weight (vocabulary, inner); the loss computes its product."""
         return self.head.output
 
     @property
     def head_is_new(self) -> bool:
-        """Whether the head begins with random weights."""
+        """Whether the head starts with random weights."""
         return self.head.is_new
 
-    def forward(self, embedding: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the output layer gets, (predictions, inner), and the token ids to predict, (predictions,).
+    def forward(self, embedding: Tensor, token_ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the output layer's input, (predictions, inner), and the target token ids, (predictions,).
 
-        Every real token is predicted, from those before it and the embedding; the first from the embedding alone.
+        Every real token is predicted, from the tokens before it and the embedding; the first from the embedding alone.
 
         Args:
-            embedding: Of the noisy sentences, (batch, width).
-            ids: Of the clean sentences' tokens, (batch, tokens).
+            embedding: Embeddings of the noisy sentences, (batch, width).
+            token_ids: Tokens of the clean sentences, (batch, tokens).
             mask: 1 for a token, 0 for padding, (batch, tokens).
         """
-        (encoder,) = self._shared
-        # Padding goes to the right, where causal attention never sees it
+        (encoder,) = self._encoder
+        # Padding moves to the right, where causal attention never sees it
         mask, order = mask.sort(dim=1, descending=True, stable=True)
-        ids, real = ids.gather(1, order), mask.bool()
-        table = encoder.get_input_embeddings()
+        token_ids, predicted = token_ids.gather(1, order), mask.bool()
+        token_embeddings = encoder.get_input_embeddings()
         prefix = self.into(embedding)[:, None]
-        tokens = table(ids[:, :-1])
+        tokens = token_embeddings(token_ids[:, :-1])
         inputs = torch.cat([prefix.to(tokens.dtype), tokens], dim=1)  # (batch, tokens, inner)
-        with _without_dropout(encoder):
-            hidden = _run(encoder, inputs)
-        return self.head(hidden[real]), ids[real]
+        with _disabled_dropout(encoder):
+            hidden_states = _run_causally(encoder, inputs)
+        return self.head(hidden_states[predicted]), token_ids[predicted]
 
-    def _try(self, encoder: PreTrainedModel) -> None:
-        """Refuse a family that does not decode from the embedding, or sees what comes after a token."""
-        family = encoder.config.model_type
+    def _check_family(self, encoder: PreTrainedModel) -> None:
+        """Raise a KitError if the encoder does not decode from the embedding, or attends to later tokens."""
+        family, vocabulary = encoder.config.model_type, self.output.out_features
         with torch.random.fork_rng(), torch.enable_grad():
             torch.manual_seed(0)
-            embedding = torch.randn(2, self.width, device=encoder.device, dtype=encoder.dtype, requires_grad=True)
-            ids = torch.randint(0, self.output.out_features, (2, _TRIAL), device=encoder.device)
-            changed = ids.clone()
-            changed[:, -2] = (ids[:, -2] + 1) % self.output.out_features
-            real = torch.ones_like(ids)
+            embedding = torch.randn(
+                2, self.embedding_dimension, device=encoder.device, dtype=encoder.dtype, requires_grad=True
+            )
+            token_ids = torch.randint(0, vocabulary, (2, _CHECKED_LENGTH), device=encoder.device)
+            changed = token_ids.clone()
+            changed[:, -2] = (token_ids[:, -2] + 1) % vocabulary
+            mask = torch.ones_like(token_ids)
             try:
-                before, after = (self(embedding, tokens, real)[0].view(2, _TRIAL, -1) for tokens in (ids, changed))
+                before, after = (
+                    self(embedding, ids, mask)[0].view(2, _CHECKED_LENGTH, -1) for ids in (token_ids, changed)
+                )
             except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
-                raise _cannot(family, first_line(error)) from error
+                raise _unsupported_family(family, first_line(error)) from error
             (gradient,) = torch.autograd.grad(before[:, -1].square().sum(), embedding, allow_unused=True)
         if not torch.allclose(before[:, :-1], after[:, :-1], rtol=1e-3, atol=1e-4):
-            raise _cannot(family, "a token sees those behind it")
+            raise _unsupported_family(family, "a token attends to later ones")
         if gradient is None or not bool((gradient.abs().amax(dim=1) > 0).all()):
-            raise _cannot(family, "no gradient reaches the sentence embedding")
+            raise _unsupported_family(family, "no gradient reaches the sentence embedding")
 
 
-def _cannot(family: str, reason: str) -> KitError:
-    return KitError(f"The model family {family!r} cannot decode from a prefix ({reason}). Take another encoder.")
+def _unsupported_family(family: str, reason: str) -> KitError:
+    return KitError(f"The model family {family!r} cannot decode from a prefix ({reason}). Choose another encoder.")
 
 
-def _run(encoder: Any, inputs: Tensor) -> Tensor:
+def _run_causally(encoder: Any, inputs: Tensor) -> Tensor:
     """Return the last hidden states under causal attention, (batch, tokens, hidden)."""
-    mask = _causal(encoder, inputs)
-    if encoder.config.model_type == "deberta-v2":  # would multiply its embeddings by the mask
+    mask = _causal_mask(encoder, inputs)
+    if encoder.config.model_type == "deberta-v2":  # its forward would multiply the embeddings by the mask
         return cast("Tensor", encoder.encoder(encoder.embeddings(inputs_embeds=inputs), mask == 0)[0])
     options = {"use_cache": False} if "use_cache" in inspect.signature(encoder.forward).parameters else {}
     return cast("Tensor", encoder(inputs_embeds=inputs, attention_mask=mask, **options)[0])
 
 
-def _causal(encoder: PreTrainedModel, inputs: Tensor) -> Tensor:
-    """Return the 4-D mask, (batch, 1, tokens, tokens): boolean, or what eager attention adds to its scores."""
+def _causal_mask(encoder: PreTrainedModel, inputs: Tensor) -> Tensor:
+    """Return the mask, (batch, 1, tokens, tokens): boolean for SDPA, else the values to add to the attention scores."""
     batch, size = inputs.shape[:2]
-    seen = torch.ones(size, size, dtype=torch.bool, device=inputs.device).tril().expand(batch, 1, size, size)
+    visible = torch.ones(size, size, dtype=torch.bool, device=inputs.device).tril().expand(batch, 1, size, size)
     if encoder.config._attn_implementation == "sdpa":
-        return seen
-    return torch.zeros_like(seen, dtype=inputs.dtype).masked_fill(~seen, torch.finfo(inputs.dtype).min)
+        return visible
+    return torch.zeros_like(visible, dtype=inputs.dtype).masked_fill(~visible, torch.finfo(inputs.dtype).min)
 
 
 @contextmanager
-def _without_dropout(encoder: Any) -> Iterator[None]:
-    """Compute as the library's decoder does, also where a checkpointed layer is computed again later."""
+def _disabled_dropout(encoder: Any) -> Iterator[None]:
+    """Disable the encoder's dropout, also where gradient checkpointing computes a layer again after the block."""
     training = encoder.training
     layers = [m for m in encoder.modules() if training and getattr(m, "gradient_checkpointing", False)]
     functions = [layer._gradient_checkpointing_func for layer in layers]
     encoder.eval()
     for layer, function in zip(layers, functions, strict=True):
-        layer.training = True  # what asks for checkpointing; its dropout is in its parts
-        layer._gradient_checkpointing_func = partial(_checkpoint, layer, function)
+        layer.training = True  # enables checkpointing; the layer's dropout modules stay in evaluation mode
+        layer._gradient_checkpointing_func = partial(_checkpoint_without_dropout, layer, function)
     try:
         yield
     finally:
@@ -157,8 +160,8 @@ def _without_dropout(encoder: Any) -> Iterator[None]:
             layer._gradient_checkpointing_func = function
 
 
-def _checkpoint(layer: nn.Module, checkpoint: Any, function: Any, *given: Any) -> Any:
-    def without_dropout(*inputs: Any) -> Any:
+def _checkpoint_without_dropout(layer: nn.Module, checkpoint: Any, function: Any, *inputs: Any) -> Any:
+    def run(*inputs: Any) -> Any:
         modes = [(module, module.training) for module in layer.modules()]
         for module, _ in modes:
             module.training = False
@@ -168,4 +171,4 @@ def _checkpoint(layer: nn.Module, checkpoint: Any, function: Any, *given: Any) -
             for module, mode in modes:
                 module.training = mode
 
-    return checkpoint(without_dropout, *given)
+    return checkpoint(run, *inputs)

@@ -1,4 +1,4 @@
-"""What a decoder makes of an embedding, word by word: the way to see what the embedding holds."""
+"""Reconstructs sentences from their embeddings by greedy decoding, to show what an embedding holds."""
 
 from __future__ import annotations
 
@@ -6,48 +6,51 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 import torch
+from torch import Tensor
 
 from tsdae_kit.tsdae.loss import TSDAELoss
 
-LONGEST = 128  # tokens; each costs a whole forward pass
+MAX_LENGTH = 128  # tokens; each costs a whole forward pass
 
 
 @torch.no_grad()
-def rebuild(loss: TSDAELoss, noisy: Sequence[str], clean: Sequence[str], prompt: str = "") -> list[str]:
-    """Return the sentences that the decoder rebuilds from the noisy ones' embeddings, the likeliest token each time.
+def reconstruct(loss: TSDAELoss, noisy: Sequence[str], clean: Sequence[str], prompt: str = "") -> list[str]:
+    """Return the decoder's reconstructions from the noisy sentences' embeddings, the most likely token at each step.
 
-    Nothing of the clean sentences is shown to it but what it never has to predict (the first token, with
-    cross-attention). It ends with the token that ends a sentence, at half as many tokens again as the longest clean
-    one has, or where the encoder's texts end; at 128 tokens in any case.
+    Of the clean sentences the decoder gets only the tokens that it never predicts (the first, with cross-attention).
+    A sentence ends with the tokenizer's end token, or where the encoder's input does. Decoding stops at one and a half
+    times the length of the longest clean sentence, and at 128 tokens.
 
     Args:
-        loss: With its trained decoder, in evaluation mode.
-        noisy: Texts.
-        clean: As many.
-        prompt: What stands before a noisy text.
+        loss: The loss with its trained decoder, in evaluation mode.
+        noisy: Noisy sentences.
+        clean: The clean sentences, as many.
+        prompt: The prompt of the noisy sentences.
     """
     tokenizer, device = loss.tokenizer_decoder, loss.encoder.device
     with loss.encoder.truncate_embeddings(None):  # as in training
         embedding = loss.encoder.encode(list(noisy), prompt=prompt, convert_to_tensor=True, show_progress_bar=False)
-    most = min(loss.encoder.max_seq_length or LONGEST, LONGEST)
-    known = tokenizer(list(clean), truncation=True, max_length=most)["input_ids"]
-    special = set(tokenizer.all_special_ids)
-    ends = {row[-1] for row in known} & special
-    ids = torch.tensor([row[: loss.decoder.given] for row in known], dtype=torch.long, device=device)  # (batch, tokens)
-    for _ in range(min(max(map(len, known)) * 3 // 2, most) - loss.decoder.given):
-        unknown = torch.cat([ids, ids.new_zeros(len(ids), 1)], dim=1)
-        states, _ = loss.decoder(embedding, unknown, torch.ones_like(unknown))
-        last = states.view(len(ids), -1, states.shape[-1])[:, -1]
-        output = loss.decoder.output
-        scores = torch.nn.functional.linear(last, output.weight, output.bias)  # (batch, vocabulary)
-        ids = torch.cat([ids, scores.argmax(dim=1, keepdim=True)], dim=1)
-        if ends and all(ends & set(row[loss.decoder.given :]) for row in ids.tolist()):
+    max_length = min(loss.encoder.max_seq_length or MAX_LENGTH, MAX_LENGTH)
+    clean_ids = tokenizer(list(clean), truncation=True, max_length=max_length)["input_ids"]
+    context = loss.decoder.num_context_tokens
+    end_tokens = {row[-1] for row in clean_ids} & set(tokenizer.all_special_ids)
+    ids = torch.tensor([row[:context] for row in clean_ids], dtype=torch.long, device=device)  # (batch, tokens)
+    for _ in range(min(max(map(len, clean_ids)) * 3 // 2, max_length) - context):
+        ids = torch.cat([ids, _predict_next(loss, embedding, ids)], dim=1)
+        if end_tokens and all(end_tokens & set(row[context:]) for row in ids.tolist()):
             break
-    rows = [
-        [*row[: loss.decoder.given], *takewhile(lambda token: token not in ends, row[loss.decoder.given :])]
-        for row in ids.tolist()
-    ]
-    if not ends:  # nothing says where a sentence stops: as long as the clean one
-        rows = [row[: len(whole)] for row, whole in zip(rows, known, strict=True)]
+    rows = [[*row[:context], *takewhile(lambda token: token not in end_tokens, row[context:])] for row in ids.tolist()]
+    if not end_tokens:  # without an end token: as long as the clean sentence
+        rows = [row[: len(tokens)] for row, tokens in zip(rows, clean_ids, strict=True)]
     texts: list[str] = tokenizer.batch_decode(rows, skip_special_tokens=True)
     return [text.strip() for text in texts]
+
+
+def _predict_next(loss: TSDAELoss, embedding: Tensor, ids: Tensor) -> Tensor:
+    """Return the most likely next token of each sentence, (batch, 1)."""
+    padded = torch.cat([ids, ids.new_zeros(len(ids), 1)], dim=1)  # the decoder does not see the position it predicts
+    hidden_states, _ = loss.decoder(embedding, padded, torch.ones_like(padded))
+    last = hidden_states.view(len(ids), -1, hidden_states.shape[-1])[:, -1]
+    output = loss.decoder.output
+    logits = torch.nn.functional.linear(last, output.weight, output.bias)  # (batch, vocabulary)
+    return logits.argmax(dim=1, keepdim=True)

@@ -1,6 +1,6 @@
-"""What is asked of an encoder beside reconstruction: to tell sentences apart, and not to unlearn what it knows.
+"""Two terms beside the reconstruction loss: a contrastive loss and a drift penalty.
 
-Reconstruction alone moves a finished embedding model away from what made it good, the further the longer it is
+Reconstruction alone moves a finished embedding model away from what made it good, and the further the longer it is
 trained (results/diary.md).
 """
 
@@ -19,52 +19,61 @@ TEMPERATURE = 0.05  # SimCSE's (Gao, Yao and Chen 2021, arXiv 2104.08821)
 
 
 class Regularization:
-    """Two terms beside the reconstruction, by the embeddings of the clean sentences.
+    """A contrastive loss and a drift penalty, computed from the embeddings of the clean sentences.
 
-    The contrast asks that a noisy sentence be nearer to its clean one than to the batch's others (as DenoSent, arXiv
-    2401.13621, has it beside a reconstruction); the anchor that a clean sentence stay where the base model has it. With
-    a base model, the contrast is with the clean sentences where that has them too; without, where the encoder does.
+    The contrastive loss makes each noisy sentence most similar to its own clean sentence in the batch (DenoSent, arXiv
+    2401.13621, also adds one to a reconstruction loss). The drift penalty keeps the embedding of each clean sentence
+    near the base model's. With a base model, the clean sentences of the contrastive loss are embedded by it; without,
+    by the encoder.
+
+    Attributes:
+        contrastive_weight: Weight of the contrastive loss.
+        drift_penalty: Weight of the drift penalty.
+        base: The base model, frozen.
+        components: The terms of the last call, without gradients: ``contrastive`` and ``drift``, with their weights
+            applied.
     """
 
     def __init__(
         self, contrastive_weight: float, drift_penalty: float = 0.0, base: SentenceTransformer | None = None
     ) -> None:
-        """Take the base model, which is frozen.
+        """Freeze the base model.
 
         Args:
             contrastive_weight: Weight of the in-batch cross-entropy, in nats.
-            drift_penalty: Weight of 1 - cosine; only with a base model.
-            base: The model the run began with, not to be trained elsewhere.
+            drift_penalty: Weight of 1 - cosine similarity; needs a base model.
+            base: The model that the run starts from; nothing else may train it.
         """
         self.contrastive_weight, self.drift_penalty = contrastive_weight, drift_penalty
-        self.parts: dict[str, Tensor] = {}  # what the last sum was made of
+        self.components: dict[str, Tensor] = {}
         self.base = base.eval().requires_grad_(False) if base else None
 
     def __call__(self, encoder: SentenceTransformer, noisy: Tensor, clean: dict[str, Tensor]) -> Tensor:
-        """Return the weighted sum, a number; with several processes, this one's share of the mean over all rows.
+        """Return the weighted sum, a scalar; with several processes, the mean of their results is that of all rows.
 
         Args:
-            encoder: What is trained.
+            encoder: The model that is trained.
             noisy: Its embeddings of the noisy sentences, (batch, hidden).
-            clean: The features of the clean ones.
+            clean: The features of the clean sentences.
         """
-        wanted = _embed(self.base or encoder, clean)
-        others, first = gather_rows(wanted)  # the batch is that of all processes
-        similar = normalize(noisy.float(), dim=1) @ others.T / TEMPERATURE
-        places = torch.arange(first, first + len(noisy), device=noisy.device)
-        total = self.contrastive_weight * cross_entropy(similar, places, reduction="sum")
-        parts = {"contrastive": total.detach()}
+        targets = _embed(self.base or encoder, clean)
+        candidates, first_row = gather_rows(targets)  # the whole batch, of all processes
+        similarities = normalize(noisy.float(), dim=1) @ candidates.T / TEMPERATURE
+        labels = torch.arange(first_row, first_row + len(noisy), device=noisy.device)
+        total = self.contrastive_weight * cross_entropy(similarities, labels, reduction="sum")
+        sums = {"contrastive": total.detach()}
         if self.drift_penalty:
-            away = self.drift_penalty * (1 - (_embed(encoder, clean) * wanted).sum(dim=1)).sum()
-            parts["drift"] = away.detach()
-            total = total + away
+            drift = self.drift_penalty * (1 - (_embed(encoder, clean) * targets).sum(dim=1)).sum()
+            sums["drift"] = drift.detach()
+            total = total + drift
         count = mean_over_ranks(len(noisy), noisy.device)
-        self.parts = {
-            name: part / count for name, part in parts.items() if name != "contrastive" or self.contrastive_weight
+        self.components = {
+            name: value / count for name, value in sums.items() if name != "contrastive" or self.contrastive_weight
         }
         return total / count
 
 
 def _embed(model: SentenceTransformer, features: dict[str, Tensor]) -> Tensor:
-    given: Any = dict(features)
-    return normalize(model(given)["sentence_embedding"].float(), dim=1)
+    """Return normalized sentence embeddings in float32, (batch, hidden)."""
+    inputs: Any = dict(features)
+    return normalize(model(inputs)["sentence_embedding"].float(), dim=1)

@@ -3,7 +3,7 @@
 from tsdae_kit.config.settings.evaluation import EvaluateSettings
 from tsdae_kit.config.settings.fine_tuning import FineTuneSettings, Objective
 from tsdae_kit.config.settings.finished_models import ExportSettings, InspectSettings, ReportSettings
-from tsdae_kit.config.settings.preparation import PrepareSettings, WordUnit
+from tsdae_kit.config.settings.preparation import PrepareSettings
 from tsdae_kit.config.settings.reading import ReadingSettings
 from tsdae_kit.config.settings.training import (
     LARGEST_BATCH,
@@ -33,5 +33,4 @@ __all__ = [
     "RunSettings",
     "ScratchSize",
     "TrainSettings",
-    "WordUnit",
 ]

@@ -8,8 +8,8 @@ from typing import Literal
 
 from tsdae_kit.config.fields import Group, flag, setting
 from tsdae_kit.config.settings.reading import BASE_MODEL, SEED_PROBLEM, ReadingSettings
-
-WordUnit = Literal["auto", "unicode", "nltk", "characters"]
+from tsdae_kit.corpus import defaults
+from tsdae_kit.corpus.defaults import WordUnit
 
 
 @dataclass(frozen=True)
@@ -34,25 +34,27 @@ class PrepareSettings(ReadingSettings):
         Group.MAIN,
     )
     noise: str = setting(
-        "delete",
+        defaults.NOISE,
         "delete, swap, mask, replace or insert, each with an optional :RATIO, or module.function; "
         "several separated by commas, as swap:0.1,delete",
         Group.NOISE,
     )
-    deletion_ratio: float = setting(0.6, "share of a sentence's words to delete (0.6 in the paper)", Group.NOISE)
+    deletion_ratio: float = setting(
+        defaults.DELETION_RATIO, "share of a sentence's words to delete (0.6 in the paper)", Group.NOISE
+    )
     words: WordUnit = setting(
-        "auto",
+        defaults.WORD_UNIT,
         "what a word is: Unicode words, and characters in scripts without spaces (auto); Unicode words; "
         "Treebank tokens; characters",
         Group.NOISE,
     )
     protect: Path | None = setting(None, "file of words that noise never changes, one per line", Group.NOISE)
-    mask_token: str = setting("[MASK]", "replacement for masked words", Group.NOISE)
+    mask_token: str = setting(defaults.MASK_TOKEN, "replacement for masked words", Group.NOISE)
     min_chars: int = setting(
-        10, "drop shorter sentences (characters of scripts without spaces count as two)", Group.FILTERS
+        defaults.MIN_CHARS, "drop shorter sentences (characters of scripts without spaces count as two)", Group.FILTERS
     )
-    max_chars: int = setting(2000, "drop longer sentences", Group.FILTERS)
-    min_letters: float = setting(0.3, "drop sentences with a smaller share of letters", Group.FILTERS)
+    max_chars: int = setting(defaults.MAX_CHARS, "drop longer sentences", Group.FILTERS)
+    min_letters: float = setting(defaults.MIN_LETTERS, "drop sentences with a smaller share of letters", Group.FILTERS)
     near_duplicates: float | None = setting(
         None, "drop sentences this similar to an earlier one (0.8 is usual; slow)", Group.FILTERS
     )
@@ -61,7 +63,7 @@ class PrepareSettings(ReadingSettings):
         1000, "sentences held out of training: a share if below 1, else a count (at most a tenth of the corpus)",
         Group.MAIN,
     )  # fmt: skip
-    seed: int = setting(42, "decides the noise and which sentences are held out", Group.ADVANCED)
+    seed: int = setting(defaults.SEED, "decides the noise and which sentences are held out", Group.ADVANCED)
     model: str = setting(
         BASE_MODEL, "base model whose tokenizer counts tokens for the report", Group.ADVANCED, record="left out"
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from tsdae_kit.config.fields import Group, setting
+from tsdae_kit.corpus import defaults
+from tsdae_kit.corpus.defaults import EncodingErrors, Quoting
 
 BASE_MODEL = "all-MiniLM-L6-v2"
 TRUST_HELP = "run code that comes with the model; read it first"
@@ -20,13 +21,15 @@ class ReadingSettings:
     """How the text files that a command reads are written."""
 
     encoding: str = setting(
-        "utf-8", "encoding of text files; a byte order mark of UTF-16 or UTF-32 is recognised", Group.ADVANCED
+        defaults.ENCODING, "encoding of text files; a byte order mark of UTF-16 or UTF-32 is recognised", Group.ADVANCED
     )
-    encoding_errors: Literal["strict", "replace"] = setting(
-        "strict", "bytes that are invalid in --encoding: stop, or replace them", Group.ADVANCED
+    encoding_errors: EncodingErrors = setting(
+        defaults.ENCODING_ERRORS, "bytes that are invalid in --encoding: stop, or replace them", Group.ADVANCED
     )
-    quoting: Literal["auto", "none", "quotes"] = setting(
-        "auto", "whether quotation marks enclose fields: in CSV but not in TSV (auto); never; in both", Group.ADVANCED
+    quoting: Quoting = setting(
+        defaults.QUOTING,
+        "whether quotation marks enclose fields: in CSV but not in TSV (auto); never; in both",
+        Group.ADVANCED,
     )
 
     def validate(self) -> list[str]:

@@ -1,7 +1,7 @@
-"""A model that was written is read by sentence-transformers 3 to 6 and transformers 4 and 5.
+"""A saved model can be read by sentence-transformers 3 to 6 and transformers 4 and 5.
 
-Tried with sentence-transformers 3.0.1 (transformers 4.49), 4.1.0 (4.52) and 5.1.2 (4.57): embeddings equal to 1e-6 for
-all families of the README that those transformers have. What stands here are the files that 3.0.1 writes.
+Checked with sentence-transformers 3.0.1 (transformers 4.49), 4.1.0 (4.52) and 5.1.2 (4.57): embeddings equal to 1e-6
+for all families of the README that those versions have. The files below are those that 3.0.1 writes.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def test_the_files_are_those_of_sentence_transformers_3_and_are_read_by_6(tiny_m
 
 
 def test_the_tokenizer_is_one_that_transformers_4_knows(tiny_model: Path) -> None:
-    """The class TokenizersBackend is new; a list of extra tokens is none of 4's; and 4 would add token types."""
+    """TokenizersBackend and a list of extra tokens are new in 5; and 4 would add token types."""
     model = SentenceTransformer(str(tiny_model), device="cpu")
     model.tokenizer.add_special_tokens({"additional_special_tokens": ["[EXTRA]"]})
     model.transformers_model.resize_token_embeddings(len(model.tokenizer))
@@ -91,10 +91,10 @@ def test_the_tokenizer_is_one_that_transformers_4_knows(tiny_model: Path) -> Non
         ("gemma3_text", {"rope_theta": 3e6, "rope_local_base_freq": 2e4}),
     ],
 )
-def test_rotary_positions_stand_under_the_names_of_transformers_4_too(
+def test_rotary_positions_have_the_keys_of_transformers_4_too(
     family: str, keys: dict[str, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without them it would take its default, and give other embeddings without a word."""
+    """Without them it would silently use its default, and compute other embeddings."""
     config = CONFIGS[family]()
     full = {"rope_type": "default", "rope_theta": 3e6}
     sliding = {"rope_type": "default", "rope_theta": 2e4}
@@ -121,7 +121,7 @@ def test_scaled_rotary_positions_keep_their_scale(tmp_path: Path, monkeypatch: p
     assert (again.encode(["a rash"]) == model.encode(["a rash"])).all()
 
 
-def test_what_the_older_files_cannot_say_stays_as_it_is(tiny_model: Path) -> None:
+def test_a_pooling_that_the_older_form_cannot_express_stays_as_it_is(tiny_model: Path) -> None:
     first = SentenceTransformer(str(tiny_model), device="cpu")[0]
     model = SentenceTransformer(modules=[first, Pooling(32, ("mean", "cls"))], device="cpu")
     write_model(model, Path("written"))
@@ -129,7 +129,7 @@ def test_what_the_older_files_cannot_say_stays_as_it_is(tiny_model: Path) -> Non
     assert (load(Path("written")).encode(["a rash"]) == model.encode(["a rash"])).all()
 
 
-def test_other_modules_have_their_older_names_of_keys(tiny_model: Path) -> None:
+def test_other_modules_have_their_older_keys(tiny_model: Path) -> None:
     first = SentenceTransformer(str(tiny_model), device="cpu")[0]
     model = SentenceTransformer(modules=[first, LSTM(32, 8), Pooling(16, "mean")], device="cpu").eval()
     write_model(model, Path("written"))
@@ -137,7 +137,7 @@ def test_other_modules_have_their_older_names_of_keys(tiny_model: Path) -> None:
     assert load(Path("written"))[1].embedding_dimension == 32
 
 
-def test_all_models_of_a_run_are_written_so(tiny_model: Path, tiny_data: Path) -> None:
+def test_all_models_of_a_run_are_written_in_the_older_form(tiny_model: Path, tiny_data: Path) -> None:
     adapt(**GIVEN | {"max_steps": 4}, model=str(tiny_model), data=tiny_data, output="run")
     for name in ("final", "base", "checkpoint-4"):
         listed = read(Path("run") / name / "modules.json")

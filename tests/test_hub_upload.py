@@ -1,4 +1,4 @@
-"""--push-to-hub: what is uploaded is the final model, and a hub that fails costs nothing."""
+"""--push-to-hub: uploads the final model, and a failing hub loses nothing."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import pytest
 from tsdae_kit import KitError, adapt
 from tsdae_kit.models import hub_upload
 
-Given = dict[str, Any]
+Settings = dict[str, Any]
 
 
 class Hub:
-    """Notes what it is given, in the place of ``HfApi``."""
+    """Replaces ``HfApi`` and records its arguments."""
 
-    fault: Exception | None = None
+    error: Exception | None = None
     uploaded: list[tuple[str, set[str]]]
     private: list[bool]
 
-    def __init__(self, **settings: object) -> None: ...
+    def __init__(self, **options: object) -> None: ...
 
     def create_repo(self, repository: str, *, private: bool, exist_ok: bool) -> str:
         assert exist_ok
@@ -28,14 +28,14 @@ class Hub:
         return f"https://hub/{repository}"
 
     def upload_folder(self, *, repo_id: str, folder_path: Path, commit_message: str) -> None:
-        if Hub.fault:
-            raise Hub.fault
+        if Hub.error:
+            raise Hub.error
         Hub.uploaded.append((repo_id, {path.name for path in folder_path.iterdir()}))
 
 
 @pytest.fixture(autouse=True)
 def hub(monkeypatch: pytest.MonkeyPatch) -> type[Hub]:
-    Hub.fault, Hub.uploaded, Hub.private = None, [], []
+    Hub.error, Hub.uploaded, Hub.private = None, [], []
     monkeypatch.setattr(hub_upload, "HfApi", Hub)
     monkeypatch.setattr(hub_upload, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(hub_upload, "get_token", lambda: "secret")
@@ -43,15 +43,15 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> type[Hub]:
 
 
 @pytest.fixture
-def given(tiny_model: Path, tiny_data: Path) -> Given:
+def settings(tiny_model: Path, tiny_data: Path) -> Settings:
     return {"model": str(tiny_model), "data": tiny_data, "max_steps": 2, "batch_size": 8, "device": "cpu",
             "push_to_hub": "me/model", "resume": True}  # fmt: skip
 
 
-def test_the_final_model_is_uploaded_also_of_a_finished_run(hub: type[Hub], given: Given) -> None:
-    final = adapt(**{**given, "push_to_hub": None})
+def test_the_final_model_is_uploaded_also_of_a_finished_run(hub: type[Hub], settings: Settings) -> None:
+    final = adapt(**{**settings, "push_to_hub": None})
     assert not hub.uploaded
-    adapt(**given)
+    adapt(**settings)
     assert hub.uploaded == [("me/model", {path.name for path in final.iterdir()})]
     assert {"README.md", "model.safetensors", "modules.json"} <= hub.uploaded[0][1]
     assert hub.private == [True]
@@ -59,31 +59,31 @@ def test_the_final_model_is_uploaded_also_of_a_finished_run(hub: type[Hub], give
 
 
 @pytest.mark.parametrize(
-    "fault", [hub_upload.HTTPError("Connection refused"), OSError("403 Forbidden"), RuntimeError("xet")]
+    "error", [hub_upload.HTTPError("Connection refused"), OSError("403 Forbidden"), RuntimeError("xet")]
 )
-def test_a_failed_push_leaves_the_model_and_is_tried_again(hub: type[Hub], given: Given, fault: Exception) -> None:
-    hub.fault = fault
-    with pytest.raises(KitError, match=f"final is whole, but was not pushed to me/model .{fault}.*--resume"):
-        adapt(**given)
-    hub.fault = None
-    assert adapt(**given).is_dir()
+def test_a_failed_push_keeps_the_model_and_is_repeated(hub: type[Hub], settings: Settings, error: Exception) -> None:
+    hub.error = error
+    with pytest.raises(KitError, match=f"final is complete, but was not pushed to me/model .{error}.*--resume"):
+        adapt(**settings)
+    hub.error = None
+    assert adapt(**settings).is_dir()
     assert len(hub.uploaded) == 1
 
 
 @pytest.mark.parametrize(
     ("offline", "name", "message"),
     [
-        (True, "me/model", "which HF_HUB_OFFLINE switches off"),
+        (True, "me/model", "needs the hub, but HF_HUB_OFFLINE switches it off"),
         (False, "my model/x/y", "Write NAME/MODEL"),
-        (False, "model", "does not say whose it is"),
-        (False, "me/model", "needs a token"),
+        (False, "model", "names no owner"),
+        (False, "me/model", "needs a token, and none is set"),
     ],
 )
-def test_a_push_that_must_fail_is_refused_before_the_run(
-    given: Given, monkeypatch: pytest.MonkeyPatch, offline: bool, name: str, message: str
+def test_a_push_that_cannot_succeed_is_refused_before_the_run(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, offline: bool, name: str, message: str
 ) -> None:
     monkeypatch.setattr(hub_upload, "HF_HUB_OFFLINE", offline)
     monkeypatch.setattr(hub_upload, "get_token", lambda: None)
     with pytest.raises(KitError, match=message):
-        adapt(**{**given, "push_to_hub": name})
+        adapt(**{**settings, "push_to_hub": name})
     assert not Path("runs").exists()
