@@ -16,7 +16,7 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from transformers import AutoTokenizer
 
 from tests.tiny import make_sentences
-from tsdae_kit import KitError, export, export_model
+from tsdae_kit import KitError, export_model
 from tsdae_kit.export import main
 
 
@@ -55,14 +55,17 @@ def test_an_export_that_differs_is_not_kept(tiny_model: Path, monkeypatch: pytes
     [
         (["nowhere/model"], "'nowhere/model' is neither a folder nor"),
         (["model", "--output", "."], ". exists already. Delete it, or choose another --output."),
-        (["model", "--format", "openvino"], "openvino missing. Install: pip install 'tsdae_kit[openvino]'."),
+        (
+            ["model", "--format", "openvino"],
+            "--format openvino needs the package openvino. Install: pip install 'tsdae_kit[openvino]'.",
+        ),
     ],
 )
 def test_what_cannot_be_exported_is_one_line(
     argv: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if "openvino" in argv:
-        monkeypatch.setattr(export, "find_spec", lambda name: None if name == "openvino" else sys)
+        monkeypatch.setattr("tsdae_kit.extras.find_spec", lambda name: None if name == "openvino" else sys)
     with pytest.raises(SystemExit) as ended:
         main(argv)
     assert ended.value.code == 2

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from tsdae_kit.config.command_line import make_settings
+from tsdae_kit.config.conversion import make_settings
 from tsdae_kit.config.settings import FineTuneSettings
 from tsdae_kit.corpus.formats import Format
 from tsdae_kit.errors import KitError

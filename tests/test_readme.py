@@ -15,9 +15,11 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.tiny import make_sentences
-from tsdae_kit.__main__ import STAGES, main
-from tsdae_kit.config.command_line import flag, make_settings, parse_arguments
-from tsdae_kit.config.plan import STAGES as PLANNED
+from tsdae_kit.__main__ import COMMANDS, main
+from tsdae_kit.config.command_line import parse_arguments
+from tsdae_kit.config.conversion import make_settings
+from tsdae_kit.config.fields import flag
+from tsdae_kit.config.plan import PLANNED_COMMANDS as PLANNED
 from tsdae_kit.config.plan import run_plan
 from tsdae_kit.config.settings import EvaluateSettings, RunSettings, TrainSettings
 
@@ -27,7 +29,7 @@ GUIDES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 }
-KINDS = {name: kind for name, (_, kind) in STAGES.items()}
+KINDS = {name: command.settings for name, command in COMMANDS.items()}
 # flags of the command without a stage, of all commands, and of GPL
 OTHER_FLAGS = {"--help", "--config", "--dry-run", "--base"}
 
