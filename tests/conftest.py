@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
+from tests.preload import hide_from_collector
 from tests.tiny import make_data, make_model
 
 torch.set_num_threads(1)  # tiny tensors: more threads only cost, and other processes run beside
@@ -26,9 +26,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Hide the imported libraries from the garbage collector: a run collects twice, and each took 0.25 s."""
-    gc.collect()
-    gc.freeze()
+    """Also what the test modules have imported is there to stay."""
+    hide_from_collector()
 
 
 @pytest.fixture(autouse=True)
