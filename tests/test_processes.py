@@ -224,6 +224,7 @@ Path(os.environ["RANK"]).write_text(str(run_plan(Path("plan.yaml")) + run_plan(P
 """
 
 
+@pytest.mark.slow
 def test_all_stages_of_a_plan_run_in_the_processes_of_one_launch(tiny_model: Path) -> None:
     """The second stage met the destroyed group of the first; what one process can do, one process does."""
     plan = write_plan(tiny_model)

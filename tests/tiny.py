@@ -122,7 +122,8 @@ def _run(given: dict[str, Any], slow_save: float) -> None:
         fsync = filesystem.fsync_path
 
         def slow_fsync(path: Path) -> None:
-            time.sleep(slow_save)
+            if path.name == "manifest.json":  # a checkpoint's, when all of it is there under its temporary name
+                time.sleep(slow_save)
             fsync(path)
 
         filesystem.fsync_path = slow_fsync
@@ -145,7 +146,7 @@ def fork_server() -> ForkServerContext:
 
 
 def start(given: dict[str, Any], slow_save: float = 0.0) -> BaseProcess:
-    """Begin a run in a process of its own; ``slow_save`` waits so many seconds for each file of a checkpoint."""
+    """Begin a run in a process of its own; ``slow_save`` waits so many seconds within each save."""
     process = fork_server().Process(target=_run, args=(given, slow_save))
     process.start()
     return process
