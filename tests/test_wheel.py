@@ -68,10 +68,7 @@ def test_a_users_project_is_type_checked_strictly(installed: Path) -> None:
     mypy = ("-m", "mypy", "--strict", "--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", "cache", "user.py")
     Path("user.py").write_text(USER)
     assert "Success" in run(installed, *mypy)
-    Path("user.py").write_text(USER + "noise(3)
-adapt(epoch=2)
-adapt(model=5)
-")
+    Path("user.py").write_text(USER + "noise(3)\nadapt(epoch=2)\nadapt(model=5)\n")
     expected = '(?s)error: .*arg-type.*Unexpected keyword argument "epoch".*expected "str | Path | SentenceTransformer"'
     with pytest.raises(AssertionError, match=expected.replace("|", r"\|")):
         run(installed, *mypy)
