@@ -16,7 +16,7 @@ from tests.tiny import SHORT, assert_equal_to_the_bit, fork_server, make_sentenc
 from tsdae_kit import KitError, Noise, TSDAELoss, adapt
 from tsdae_kit.config.settings.training import DecoderKind
 from tsdae_kit.models.encoders import enable_gradient_checkpointing
-from tsdae_kit.training import memory
+from tsdae_kit.training import memory, tsdae_task
 from tsdae_kit.training.memory import StepMemory, _Peak, free_memory, keep_freed_memory, measure_step
 from tsdae_kit.tsdae import fused_cross_entropy
 
@@ -148,7 +148,7 @@ def test_the_batch_size_auto_is_what_fits_and_recorded(
 ) -> None:
     given = SHORT | {"model": str(tiny_model), "data": tiny_data, "batch_size": "auto", "eval_steps": 100}
     free = [1]
-    monkeypatch.setattr(memory, "free_memory", lambda _: free[0])
+    monkeypatch.setattr(tsdae_task, "free_memory", lambda _: free[0])
     with pytest.raises(KitError, match="A step of one sentence takes"):
         adapt(**given)
     assert not Path("runs/tsdae/run.json").exists()
@@ -159,13 +159,13 @@ def test_the_batch_size_auto_is_what_fits_and_recorded(
         free[0] = int(need.of(16) / 0.8) + 1
         return need
 
-    monkeypatch.setattr(memory, "measure_step", measured)
+    monkeypatch.setattr(tsdae_task, "measure_step", measured)
     adapt(**{name: value for name, value in given.items() if name != "max_steps"})
     record = json.loads(Path("runs/tsdae/run.json").read_text())
     assert record["settings"]["batch_size"] == 16
     assert record["finished_step"] == 12  # of 180 sentences
     adapt(**given | {"resume": True, "max_steps": 13})  # "auto" does not contradict what was found
-    monkeypatch.setattr(memory, "measure_step", original)
+    monkeypatch.setattr(tsdae_task, "measure_step", original)
     free[0] //= 2
     adapt(**given | {"batch_size": 16, "resume": True, "max_steps": 14})
     assert "!!! The longest sentences may not fit; " in messages()

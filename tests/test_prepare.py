@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from tests.tiny import make_sentences
 from tsdae_kit import KitError, load_prepared, prepare_corpus
 from tsdae_kit.corpus.prepared_folder import read_batches, read_manifest
 from tsdae_kit.labelled.loading import load_labelled
+from tsdae_kit.training.tsdae_task import TSDAEData
 
 
 def write(name: str, lines: list[str], end: str = "\n") -> str:
@@ -385,7 +385,8 @@ def test_the_texts_of_a_corpus_are_those_of_its_folder_and_of_its_labelled_pairs
     corpus = load_prepared(prepare_corpus(files=[write("c.txt", sentences)], output="out"))
     write("pairs.jsonl", [json.dumps({"anchor": "a rash", "positive": "a red skin", "label": 1})])
     pairs = load_labelled([Path("pairs.jsonl")])
-    places = {place: [list(batch) for batch in batches] for place, batches in replace(corpus, pairs=pairs).texts()}
+    data = TSDAEData(**vars(corpus), pairs=pairs)
+    places = {place: [list(batch) for batch in batches] for place, batches in data.texts()}
     assert list(places) == ["out", "pairs.jsonl"]
     assert sorted(text for batch in places["out"] for text in batch) == sorted(sentences)
     assert places["pairs.jsonl"] == [["a rash"], ["a red skin"], [1]]
