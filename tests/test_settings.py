@@ -101,8 +101,8 @@ def test_what_the_run_sets_itself_is_refused() -> None:
 
 def test_rates_by_name_stand_beside_the_decoder_s() -> None:
     settings = TrainSettings(trainer=("learning_rate_mapping={encoder: 0.1}",))
-    stage = {"learning_rate_mapping": {"decoder": 0.2}}
-    arguments = training_arguments(settings, "cpu", evaluates=False, stage=stage)
+    defaults = {"learning_rate_mapping": {"decoder": 0.2}}
+    arguments = training_arguments(settings, "cpu", evaluates=False, task_defaults=defaults)
     assert arguments.learning_rate_mapping == {"decoder": 0.2, "encoder": 0.1}
 
 

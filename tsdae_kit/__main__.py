@@ -84,7 +84,7 @@ def _write_completion(parser: argparse.ArgumentParser, path_actions: list[argpar
 
 
 def _write_schema() -> None:
-    from tsdae_kit.config.plan_schema import plan_schema  # as _run_plan
+    from tsdae_kit.config.plan_schema import plan_schema  # it imports the plan: see _run_plan
 
     sys.stdout.write(json.dumps(plan_schema(), indent=1) + "\n")
 
