@@ -8,7 +8,6 @@ from the dataclasses that the flags are made from. Nothing is fetched: no invent
 from __future__ import annotations
 
 import json
-from dataclasses import fields
 from importlib import import_module
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -19,7 +18,8 @@ from myst_parser.parsers.sphinx_ import MystParser
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from tsdae_kit.config.command_line import describe
+from tsdae_kit.config.conversion import describe_type
+from tsdae_kit.config.fields import ordered_fields
 
 project = "tsdae_kit"
 author = "the authors of tsdae_kit"
@@ -78,11 +78,16 @@ class SettingsTable(SphinxDirective):
         hints = get_type_hints(kind)
         lines = [f"````{{py:class}} {name}", f":module: {module}", "", kind.__doc__ or "", ""]
         lines += ["| setting | takes | default | |", "|---|---|---|---|"]
-        for entry in fields(kind):
+        for entry in ordered_fields(kind):
             spelled = "`FILES`, or " if entry.metadata["positional"] else ""
             default = "" if entry.default in (None, ()) else f"`{entry.default}`"
             note = "; may change on resume" if entry.metadata["may_change"] else ""
-            cells = (f"{spelled}`{entry.name}`", describe(hints[entry.name]), default, entry.metadata["help"] + note)
+            cells = (
+                f"{spelled}`{entry.name}`",
+                describe_type(hints[entry.name]),
+                default,
+                entry.metadata["help"] + note,
+            )
             lines.append("| " + " | ".join(cells) + " |")
         return self.parse_text_to_nodes("\n".join([*lines, "````"]))
 

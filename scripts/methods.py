@@ -325,9 +325,9 @@ VARIANTS: dict[str, Method] = {
 
 def untrained(model: str, field: Field, seed: int, output: Path, size: ScratchSize = "tiny") -> str:
     """The small encoder with random weights; its tokenizer is learned from the corpus."""
-    corpus = load_prepared(field.prepared)
+    task = TSDAETask()
     settings = TrainSettings(data=field.prepared, model=SCRATCH, scratch_size=size, seed=seed)
-    encoder = TSDAETask().load_encoder(settings, corpus, torch.device("cpu"))
+    encoder = task.load_encoder(settings, task.load_data(settings), torch.device("cpu"))
     encoder.save_pretrained(str(output / "model"), create_model_card=False)
     return str(output / "model")
 

@@ -142,7 +142,12 @@ def main() -> None:
     logging.getLogger("tsdae_kit").addHandler(logging.NullHandler())
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        given = {"model": str(make_model(scratch)), "data": make_data(scratch / "data"), "resume": True, **SHORT}
+        given: dict[str, Any] = {
+            "model": str(make_model(scratch)),
+            "data": make_data(scratch / "data"),
+            "resume": True,
+            **SHORT,
+        }
         REFERENCE = adapt(output=scratch / "reference", **given).parent
         trials = {
             "SIGKILL": lambda g: kill_at_random({**g, "save_steps": 2}, options.kills, moment),

@@ -14,9 +14,21 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from tests.tiny import make_data, make_model
+from tests.preload import hide_from_collector
+from tests.tiny import SHORT, make_data, make_model
+from tsdae_kit import adapt
 
 torch.set_num_threads(1)  # tiny tensors: more threads only cost, and other processes run beside
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the long tests first, so that no worker waits at the end for the other's last one."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Also what the test modules have imported is there to stay."""
+    hide_from_collector()
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +49,14 @@ def load_tiny(tiny_model: Path) -> Callable[[], SentenceTransformer]:
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tiny_model: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the settings ``SHORT``: compare with it, and copy it rather than change it."""
+    run = tmp_path_factory.mktemp("reference") / "run"
+    adapt(model=str(tiny_model), data=tiny_data, output=run, **SHORT)
+    return run
 
 
 @pytest.fixture

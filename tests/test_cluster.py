@@ -47,6 +47,7 @@ def read_all(folder: str, noise: str) -> tuple[Any, ...]:
     return *(sorted(tuple(row.values()) for row in split) for split in splits), corpus.noise, counts
 
 
+@pytest.mark.slow
 def test_ray_gives_the_local_engines_rows_with_a_worker_killed(
     monkeypatch: pytest.MonkeyPatch, tiny_model: Path
 ) -> None:

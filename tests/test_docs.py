@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import tsdae_kit
-from tsdae_kit.__main__ import STAGES
+from tsdae_kit.__main__ import COMMANDS
 
 if sys.version_info < (3, 11):
     pytest.skip("the extra docs is for Python 3.11 and newer", allow_module_level=True)
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 MARKDOWN = sorted(
     path for pattern in ("*.md", "docs/*.md", "results/*.md", "data/*.md") for path in ROOT.glob(pattern)
 )  # fmt: skip
-KINDS = [kind for _, kind in STAGES.values()]
+KINDS = [command.settings for command in COMMANDS.values()]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 from transformers import AutoTokenizer
 
 from tests.tiny import make_sentences
-from tsdae_kit import KitError, export, export_model
+from tsdae_kit import KitError, export_model
 from tsdae_kit.export import main
+from tsdae_kit.models import onnx_export
 
 
 def embed(folder: Path, texts: list[str]) -> Any:
@@ -31,18 +33,32 @@ def embed(folder: Path, texts: list[str]) -> Any:
     return network(list(inputs.values()))[0]
 
 
+@pytest.fixture(scope="module")
+def exported(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_model(model=str(tiny_model), output=tmp_path_factory.mktemp("onnx") / "exported")
+
+
+@pytest.fixture
+def already_exported(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare an export the seconds in which torch makes the file."""
+    monkeypatch.setattr(onnx_export, "_write_onnx", lambda _, path: shutil.copy(exported / path.name, path))
+
+
+@pytest.mark.usefixtures("already_exported")
 @pytest.mark.parametrize("kind", ["onnx", "openvino"])
-def test_the_exported_model_computes_the_same_embeddings(tiny_model: Path, kind: str) -> None:
+def test_the_exported_model_computes_the_same_embeddings(tiny_model: Path, kind: str, exported: Path) -> None:
     """Also in batches of other sizes than at the export, and for truncated texts."""
-    folder = export_model(model=str(tiny_model), format=kind, output=Path("exported"))
+    if kind == "openvino":
+        exported = export_model(model=str(tiny_model), format=kind, output=Path("exported"))
     encoder = SentenceTransformer(str(tiny_model), device="cpu")
     sentences = make_sentences(40)
     for texts in (sentences[:1], sentences[:7], ["a rash", " ".join(sentences)]):
-        np.testing.assert_allclose(embed(folder, texts), encoder.encode(texts), atol=1e-4)
-    others = {path.name for path in folder.iterdir()} - {"tokenizer.json", "tokenizer_config.json"}
+        np.testing.assert_allclose(embed(exported, texts), encoder.encode(texts), atol=1e-4)
+    others = {path.name for path in exported.iterdir()} - {"tokenizer.json", "tokenizer_config.json"}
     assert others == ({"model.onnx"} if kind == "onnx" else {"model.xml", "model.bin"})
 
 
+@pytest.mark.usefixtures("already_exported")
 def test_an_export_that_differs_is_not_kept(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tsdae_kit.models.onnx_export._max_difference", lambda *args: float("nan"))
     with pytest.raises(KitError, match="The exported embeddings differ by nan"):
@@ -55,14 +71,17 @@ def test_an_export_that_differs_is_not_kept(tiny_model: Path, monkeypatch: pytes
     [
         (["nowhere/model"], "'nowhere/model' is neither a folder nor"),
         (["model", "--output", "."], ". exists already. Delete it, or choose another --output."),
-        (["model", "--format", "openvino"], "openvino missing. Install: pip install 'tsdae_kit[openvino]'."),
+        (
+            ["model", "--format", "openvino"],
+            "--format openvino needs the package openvino. Install: pip install 'tsdae_kit[openvino]'.",
+        ),
     ],
 )
 def test_what_cannot_be_exported_is_one_line(
     argv: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if "openvino" in argv:
-        monkeypatch.setattr(export, "find_spec", lambda name: None if name == "openvino" else sys)
+        monkeypatch.setattr("tsdae_kit.extras.find_spec", lambda name: None if name == "openvino" else sys)
     with pytest.raises(SystemExit) as ended:
         main(argv)
     assert ended.value.code == 2
@@ -108,6 +127,7 @@ def test_a_prompt_that_is_left_out_of_the_pooling_is_refused(tiny_model: Path) -
     np.testing.assert_allclose(embed(folder, ["a rash"]), encoder.encode(["a rash"]), atol=1e-4)
 
 
+@pytest.mark.usefixtures("already_exported")
 def test_the_comparison_is_with_what_encode_gives(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not with a forward pass of the same inputs, which lacks what encode does before and after it."""
     encode = SentenceTransformer.encode
@@ -117,6 +137,5 @@ def test_the_comparison_is_with_what_encode_gives(tiny_model: Path, monkeypatch:
     assert not Path("exported").exists()
 
 
-def test_the_exported_tokenizer_is_one_that_transformers_4_knows(tiny_model: Path) -> None:
-    folder = export_model(model=str(tiny_model), output=Path("exported"))
-    assert json.loads((folder / "tokenizer_config.json").read_text())["tokenizer_class"] == "PreTrainedTokenizerFast"
+def test_the_exported_tokenizer_is_one_that_transformers_4_knows(exported: Path) -> None:
+    assert json.loads((exported / "tokenizer_config.json").read_text())["tokenizer_class"] == "PreTrainedTokenizerFast"

@@ -47,6 +47,7 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "llama": lambda: tf.LlamaConfig(**SIZE, **WORDS),
     "t5": lambda: tf.T5Config(vocab_size=64, d_model=32, d_kv=16, d_ff=48, num_layers=2, num_heads=2),
 }
+KINDS = ("bert", "distilbert", "gpt2", "t5")  # with and without cross-attention, causal, an encoder of two halves
 GIVEN = SHORT | {"max_steps": 10, "save_steps": 3, "logging_steps": 5, "eval_steps": 100, "device": "cpu",
                  "decoder_warmup_steps": 2}  # fmt: skip
 
@@ -72,7 +73,9 @@ def features(model: SentenceTransformer, texts: list[str]) -> dict[str, Any]:
     return dict(model.preprocess(texts))
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize(
+    "family", [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in CONFIGS]
+)
 def test_a_family_learns_and_a_killed_run_ends_in_the_same_bits(family: str, tmp_path: Path, tiny_data: Path) -> None:
     model = make(family, tmp_path)
     begin = Progress.on_step_begin

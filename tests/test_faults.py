@@ -35,13 +35,6 @@ from tsdae_kit.training.progress import Progress
 from tsdae_kit.training.trainer import ResumableTrainer
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tiny_model: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("reference") / "run"
-    adapt(model=str(tiny_model), data=tiny_data, output=run, **SHORT)
-    return run
-
-
 @pytest.fixture
 def given(tiny_model: Path, tiny_data: Path) -> dict[str, Any]:
     return {"model": str(tiny_model), "data": tiny_data, "output": Path("run").resolve(), "resume": True, **SHORT}
@@ -84,7 +77,7 @@ def test_a_signal_ends_the_run_whole_with_code_75(
 def test_a_second_signal_stops_at_once_and_leaves_no_half_checkpoint(
     given: dict[str, Any], uninterrupted: Path
 ) -> None:
-    process = start({**given, "save_steps": 9}, slow_save=1.0)
+    process = start({**given, "save_steps": 9}, slow_save=10.0)
     while not Path("run/.checkpoint-9.partial/manifest.json").exists():
         time.sleep(0.002)
     assert process.pid is not None

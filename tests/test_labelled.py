@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from tsdae_kit.config.command_line import make_settings
+from tsdae_kit.config.conversion import make_settings
 from tsdae_kit.config.settings import FineTuneSettings
 from tsdae_kit.corpus.formats import Format
 from tsdae_kit.errors import KitError
@@ -40,8 +40,8 @@ def write(name: str, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def load(path: Path | str, *columns: str, **form: Any) -> LabelledFile:
-    return load_labelled([Path(path)], Format(**form), columns).files[0]
+def load(path: Path | str, *columns: str, **options: Any) -> LabelledFile:
+    return load_labelled([Path(path)], Format(**options), columns).files[0]
 
 
 def table(names: str, count: int = 4) -> list[dict[str, Any]]:
@@ -452,8 +452,8 @@ def test_labelled_files_are_read_as_a_corpus_is() -> None:
         ("query\tpassage\n" + "".join("\t".join(r.values()) + "\n" for r in rows)).encode("utf-16")
     )
     expected = [[row["query"], row["passage"]] for row in rows]
-    for name, form in (("A.JSONL.ZST", {}), ("b.json", {}), ("c.jsonl", {"encoding": "latin-1"}), ("d.tsv", {})):
-        assert [list(row.values()) for row in load(name, **form).rows.to_pylist()] == expected
+    for name, options in (("A.JSONL.ZST", {}), ("b.json", {}), ("c.jsonl", {"encoding": "latin-1"}), ("d.tsv", {})):
+        assert [list(row.values()) for row in load(name, **options).rows.to_pylist()] == expected
     with pytest.raises(KitError, match=r"c\.jsonl, line 1: the byte 0xe9 is not UTF-8"):
         load("c.jsonl")
 

@@ -29,7 +29,7 @@ from tsdae_kit.training.progress import _show_components
 from tsdae_kit.tsdae.regularization import Regularization
 
 Load = Callable[[], SentenceTransformer]
-NAMES = {"loss_reconstruction", "loss_contrast", "loss_anchor", "loss_pairs"}
+NAMES = {"loss_reconstruction", "loss_contrastive", "loss_drift", "loss_pairs"}
 
 
 def entries(run: Path) -> list[dict[str, Any]]:
@@ -80,7 +80,7 @@ def test_in_a_run_they_add_up_to_the_loss_in_each_line(
     adapt(**SHORT | given, model=str(tiny_model), data=tiny_data, output="run", pairs=file)
     found = entries(Path("run"))
     assert_they_add_up(found, NAMES)
-    assert "loss_contrast" not in found[0]  # the warm-up
+    assert "loss_contrastive" not in found[0]  # the warm-up
     page = make_run_page(read_run(Path("run")))
     assert all(f"&#9632;</span>&nbsp;{name.removeprefix('loss_')}" in page for name in NAMES)
 
@@ -149,8 +149,8 @@ def test_the_librarys_losses_with_parts_of_their_own_are_logged_as_the_library_d
 
 
 def test_they_stand_in_the_line_where_there_is_room() -> None:
-    logs = {"loss": 3.5, "loss_reconstruction": 3.25, "loss_anchor": 0.25}
-    shown = " (reconstruction 3.25, anchor 0.25)"
+    logs = {"loss": 3.5, "loss_reconstruction": 3.25, "loss_drift": 0.25}
+    shown = " (reconstruction 3.25, drift 0.25)"
     assert _show_components(logs, len(shown)) == shown
     assert _show_components(logs, len(shown) - 1) == ""
     assert _show_components({"loss": 3.5, "loss_reconstruction": 3.5}, 100) == ""

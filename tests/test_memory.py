@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
-import subprocess
-import sys
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,12 +12,12 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from tests.tiny import SHORT, assert_equal_to_the_bit, make_sentences
+from tests.tiny import SHORT, assert_equal_to_the_bit, fork_server, make_sentences
 from tsdae_kit import KitError, Noise, TSDAELoss, adapt
 from tsdae_kit.config.settings import DecoderKind
 from tsdae_kit.models.encoders import enable_gradient_checkpointing
 from tsdae_kit.training import memory
-from tsdae_kit.training.memory import StepMemory, _Peak, free_memory, measure_step
+from tsdae_kit.training.memory import StepMemory, _Peak, free_memory, keep_freed_memory, measure_step
 from tsdae_kit.tsdae import fused_cross_entropy
 
 Load = Callable[[], SentenceTransformer]
@@ -193,22 +192,24 @@ def test_a_family_without_checkpointing_is_refused_in_one_line(load_tiny: Load) 
         enable_gradient_checkpointing(encoder)
 
 
+def count_page_faults(keep: bool, into: Path) -> None:
+    """Write how many pages the system clears for a block as large as those that were freed before."""
+    if keep:
+        keep_freed_memory()
+    for _ in range(3):
+        torch.zeros(2**24)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.zeros(2**24)
+    into.write_text(str(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before))
+
+
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="another C library than glibc")
 def test_freed_memory_is_kept_for_the_next_step() -> None:
     """The pages of a block that is freed and taken again are not cleared by the system again."""
-    code = """
-import resource, sys, torch
-from tsdae_kit.training.memory import keep_freed_memory
-if sys.argv[1] == "kept":
-    keep_freed_memory()
-for _ in range(3):
-    torch.zeros(2**24)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-torch.zeros(2**24)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-    faults = [
-        int(subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True, check=True).stdout)
-        for how in ("given back", "kept")
-    ]
+    faults = []
+    for keep in (False, True):
+        process = fork_server().Process(target=count_page_faults, args=(keep, Path("faults")))
+        process.start()
+        process.join()
+        faults.append(int(Path("faults").read_text()))
     assert faults[0] > 1000 > 100 > faults[1]

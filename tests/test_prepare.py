@@ -195,6 +195,7 @@ def data(folder: str) -> dict[str, bytes]:
     return {name: content for name, content in contents(folder).items() if "report.html" not in name}
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_leaves_nothing_and_run_again_it_completes() -> None:
     source = many_lines()
     began = time.monotonic()
@@ -245,6 +246,7 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing() -> None:
     assert not [p for p in Path().iterdir() if "out" in p.name and p.suffix != ".lock"]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_corpus() -> None:
     """200 thousand more sentences, 40 MB of text and 60 MB of pairs, may cost 8 bytes each and little more."""
     peaks = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -22,7 +21,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
 from tests.test_plan import FINISHED, write_plan
-from tests.tiny import SHORT, _run, assert_equal_to_the_bit, last_step, make_sentences, weights
+from tests.tiny import SHORT, _run, assert_equal_to_the_bit, fork_server, last_step, make_sentences, weights
 from tsdae_kit import KitError, distributed, train
 from tsdae_kit.__main__ import main
 from tsdae_kit.training import runner
@@ -70,8 +69,7 @@ def free_port() -> int:
 def start_two(given: dict[str, Any], digests: Path) -> list[Any]:
     digests.mkdir(exist_ok=True)
     port = free_port()
-    forkserver = multiprocessing.get_context("forkserver")
-    both = [forkserver.Process(target=rank, args=(given, number, port, digests)) for number in (0, 1)]
+    both = [fork_server().Process(target=rank, args=(given, number, port, digests)) for number in (0, 1)]
     for process in both:
         process.start()
     return both
@@ -86,8 +84,10 @@ def command(argv: list[str], number: int, port: int, shown: Path) -> None:
 
 
 def start_commands(first: list[str], second: list[str], shown: Path) -> list[Any]:
-    port, forkserver = free_port(), multiprocessing.get_context("forkserver")
-    both = [forkserver.Process(target=command, args=(argv, i, port, shown)) for i, argv in enumerate((first, second))]
+    port = free_port()
+    both = [
+        fork_server().Process(target=command, args=(argv, i, port, shown)) for i, argv in enumerate((first, second))
+    ]
     for process in both:
         process.start()
     return both
@@ -161,9 +161,11 @@ def contrast_of_a_share(still: Path, number: int | None, port: int, into: Path) 
 
 def test_the_contrast_of_two_processes_has_the_gradients_of_one_with_all_rows(still: Path, tmp_path: Path) -> None:
     """Of five rows, three are in one process and two in the other; the wrapper takes the mean."""
-    forkserver, port = multiprocessing.get_context("forkserver"), free_port()
+    port = free_port()
     files = [tmp_path / str(number) for number in (0, 1)]
-    both = [forkserver.Process(target=contrast_of_a_share, args=(still, i, port, file)) for i, file in enumerate(files)]
+    both = [
+        fork_server().Process(target=contrast_of_a_share, args=(still, i, port, file)) for i, file in enumerate(files)
+    ]
     for process in both:
         process.start()
     contrast_of_a_share(still, None, port, tmp_path / "one")
@@ -183,7 +185,7 @@ def test_killed_processes_resume_to_the_bit_and_another_number_is_refused(
     for process in both:
         os.kill(process.pid, signal.SIGKILL)
     assert codes(both) == [-9, -9]
-    with pytest.raises(train.KitError, match="started by 2 processes, and now there are 1"):
+    with pytest.raises(KitError, match="started by 2 processes, and now there are 1"):
         train.adapt(output=tmp_path / "run", resume=True)
     assert codes(start_two({"output": tmp_path / "run", "resume": True}, tmp_path / "again")) == [0, 0]
     assert_equal_to_the_bit(two / "run", tmp_path / "run")
@@ -222,6 +224,7 @@ Path(os.environ["RANK"]).write_text(str(run_plan(Path("plan.yaml")) + run_plan(P
 """
 
 
+@pytest.mark.slow
 def test_all_stages_of_a_plan_run_in_the_processes_of_one_launch(tiny_model: Path) -> None:
     """The second stage met the destroyed group of the first; what one process can do, one process does."""
     plan = write_plan(tiny_model)

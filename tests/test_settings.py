@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from sentence_transformers import SentenceTransformerTrainingArguments
 
-from tsdae_kit.config.command_line import flag, make_settings, parse_arguments
+from tsdae_kit.config.command_line import parse_arguments
+from tsdae_kit.config.conversion import make_settings
+from tsdae_kit.config.fields import flag
 from tsdae_kit.config.settings import EvaluateSettings, PrepareSettings, TrainSettings
 from tsdae_kit.errors import KitError
 from tsdae_kit.training.arguments import REFUSED, TAKEN, training_arguments
@@ -127,6 +129,66 @@ def test_all_problems_are_reported_together() -> None:
     with pytest.raises(KitError) as raised:
         make_settings(TrainSettings, {"batch_size": 0, "workers": -1, "resume": True, "overwrite": True})
     assert all(part in str(raised.value) for part in ("--batch-size 0", "--workers -1", "--overwrite contradict"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--batchsize", "3"], "unrecognized arguments: --batchsize 3 (did you mean --batch-size?)"),
+        (["--saves=3", "--dropout", "1"], "unrecognized arguments: --saves=3 --dropout 1 (did you mean --save-steps?)"),
+        (["--dropout", "0.1"], "unrecognized arguments: --dropout 0.1\n"),
+    ],
+)
+def test_an_unknown_flag_is_refused_with_its_nearest(
+    argv: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(*argv)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_unknown_setting_is_refused_with_its_nearest_or_with_all() -> None:
+    with pytest.raises(KitError, match=r"^'epoch' is not a setting \(did you mean epochs\?\)\.$"):
+        make_settings(TrainSettings, {"epoch": 3})
+    with pytest.raises(KitError, match=r"^'dropout' is not a setting \(there are: encoding, .*, pairs\)\.$"):
+        make_settings(TrainSettings, {"dropout": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("batch_size", 8.0), ("batch_size", "8.0"), ("batch_size", True), ("epochs", True), ("epochs", "nan"),
+        ("epochs", None), ("fixed_noise", 1), ("fixed_noise", "yes"), ("resume", 1), ("model", None),
+        ("precision", "fp8"), ("columns", None),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_type_is_refused(name: str, value: object) -> None:
+    with pytest.raises(KitError, match=f"^{flag(name)} {re.escape(repr(value))} is not "):
+        make_settings(TrainSettings, {name: value})
+
+
+def test_paths_and_texts_are_taken_as_one_or_several() -> None:
+    for files in ("a.txt", Path("a.txt"), ["a.txt"], ("a.txt",), [Path("a.txt")]):
+        assert make_settings(PrepareSettings, {"files": files, "output": "out"}).files == ("a.txt",)
+    assert make_settings(PrepareSettings, {"files": "a", "output": "out"}).output == Path("out")
+
+
+def test_the_help_begins_with_what_most_runs_need(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+    with pytest.raises(SystemExit):
+        parse("--help")
+    usage, first, *others = capsys.readouterr().out.split("\n\n")
+    assert usage == "usage: prog [options]"
+    heading, *lines = first.splitlines()
+    assert heading == "main options:"
+    flags = ["--model", "--data", "--batch-size", "--output", "--epochs", "--eval-data", "--resume", "--config", "-h,"]
+    assert [line.split()[0] for line in lines] == flags
+    headings = [group.splitlines()[0] for group in others]
+    assert headings == ["schedule:", "model and loss:", "saving:", "evaluation and logging:", "hardware and memory:",
+                        "advanced:"]  # fmt: skip
 
 
 @pytest.mark.parametrize("content", ["- a list", "key: [unclosed", ""])

@@ -30,6 +30,19 @@ def train(tiny_model: Path, tiny_data: Path, **given: Any) -> Path:
     return adapt(**{"model": str(tiny_model), "data": tiny_data, "output": "run", **SHORT, **given})
 
 
+@pytest.fixture(scope="module")
+def finished(tiny_model: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("finished") / "run"
+    train(tiny_model, tiny_data, output=run)
+    return run
+
+
+@pytest.fixture
+def run(finished: Path) -> Path:
+    """A finished run, to be changed."""
+    return Path(shutil.copytree(finished, "run"))
+
+
 def run_module(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONWARNINGS": "default"}
     environment.pop("PYTEST_CURRENT_TEST", None)
@@ -52,8 +65,7 @@ def test_masked_words_have_the_base_models_own_token(tiny_model: Path) -> None:
         train(tiny_model, Path("other"), output="other-run")
 
 
-def test_the_run_folder_holds_exactly_what_the_design_names(tiny_model: Path, tiny_data: Path) -> None:
-    train(tiny_model, tiny_data)
+def test_the_run_folder_holds_exactly_what_the_design_names(run: Path) -> None:
     assert {path.name for path in Path("run").iterdir()} == {
         "run.json", "train.log", "metrics.jsonl", "checkpoint-3", "checkpoint-6", "final",
         "base", "outcome.json", "report.html",
@@ -77,6 +89,7 @@ def test_training_lowers_the_held_out_loss(tiny_model: Path, tiny_data: Path) ->
     assert losses[-1]["eval_loss"] < 0.8 * losses[0]["eval_loss"]
 
 
+@pytest.mark.slow
 def test_the_final_model_is_plain_and_keeps_the_base_models_modules(tiny_model: Path, tiny_data: Path) -> None:
     final = train(tiny_model, tiny_data, max_length=12)
     code = (
@@ -105,8 +118,8 @@ def test_the_encoder_stays_as_it_is_while_the_decoder_warms_up(tiny_model: Path,
     assert not all(torch.equal(p, base[name]) for name, p in late.items())
 
 
-def test_a_new_run_starts_from_a_trained_models_folder(tiny_model: Path, tiny_data: Path) -> None:
-    final = train(tiny_model, tiny_data)
+def test_a_new_run_starts_from_a_trained_models_folder(run: Path, tiny_data: Path) -> None:
+    final = run / "final"
     again = train(final, tiny_data, output="more", decoder_warmup_steps=5, learning_rate=1e-12)
     text = make_sentences(3)
     first, second = (SentenceTransformer(str(path), device="cpu").encode(text) for path in (final, again))
@@ -127,9 +140,8 @@ def test_resume_starts_where_there_is_nothing_and_a_finished_run_says_so(
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(
-    tiny_model: Path, tiny_data: Path, caplog: pytest.LogCaptureFixture
+    run: Path, tiny_model: Path, tiny_data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    train(tiny_model, tiny_data)
     for path in ("run/checkpoint-3", "run/checkpoint-6", "run/final"):
         shutil.rmtree(path)
     train(tiny_model, tiny_data, resume=True)
@@ -137,8 +149,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(
     assert len(Path("run/metrics.jsonl").read_text().splitlines()) == 5
 
 
-def test_a_folder_in_use_names_both_ways_out_and_stays_as_it_is(tiny_model: Path, tiny_data: Path) -> None:
-    train(tiny_model, tiny_data)
+def test_a_folder_in_use_names_both_ways_out_and_stays_as_it_is(run: Path, tiny_model: Path, tiny_data: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in Path("run").rglob("*")}
     with pytest.raises(KitError, match=r"--resume .* --overwrite"):
         train(tiny_model, tiny_data)
@@ -148,22 +159,22 @@ def test_a_folder_in_use_names_both_ways_out_and_stays_as_it_is(tiny_model: Path
     assert json.loads(Path("run/run.json").read_text())["id"] != old
 
 
-def test_overwrite_deletes_nothing_before_the_new_run_can_begin(tiny_model: Path, tiny_data: Path) -> None:
-    final = train(tiny_model, tiny_data)
+def test_overwrite_deletes_nothing_before_the_new_run_can_begin(run: Path, tiny_model: Path, tiny_data: Path) -> None:
+    final = run / "final"
     with pytest.raises(KitError, match="no-such-model"):
         train(tiny_model, tiny_data, overwrite=True, model="no-such-model")
     assert final.is_dir()
 
 
-def test_overwrite_does_not_delete_the_model_it_starts_from(tiny_model: Path, tiny_data: Path) -> None:
-    final = train(tiny_model, tiny_data)
+def test_overwrite_does_not_delete_the_model_it_starts_from(run: Path, tiny_data: Path) -> None:
+    final = run / "final"
     with pytest.raises(KitError, match="lies in run, which --overwrite deletes"):
         train(final, tiny_data, overwrite=True)
 
 
-def test_a_linked_run_folder_can_be_overwritten(tiny_model: Path, tiny_data: Path) -> None:
-    train(tiny_model, tiny_data, output="elsewhere")
-    Path("run").symlink_to("elsewhere")
+def test_a_linked_run_folder_can_be_overwritten(run: Path, tiny_model: Path, tiny_data: Path) -> None:
+    run.rename("elsewhere")
+    run.symlink_to("elsewhere")
     train(tiny_model, tiny_data, overwrite=True)
     assert Path("elsewhere/final").is_dir()
 
@@ -183,8 +194,7 @@ def test_a_folder_that_holds_no_run_is_never_touched(tiny_model: Path, tiny_data
     assert [p.name for p in Path("thesis").iterdir()] == ["chapter.tex"]
 
 
-def test_settings_that_contradict_the_record_are_refused_with_both_values(tiny_model: Path, tiny_data: Path) -> None:
-    train(tiny_model, tiny_data)
+def test_settings_that_contradict_the_record_are_refused_with_both_values(run: Path) -> None:
     with pytest.raises(KitError) as raised:
         adapt(output="run", resume=True, seed=7, batch_size=4, max_steps=9)
     assert "--seed is 7, but the run was started with 42" in str(raised.value)
@@ -192,8 +202,7 @@ def test_settings_that_contradict_the_record_are_refused_with_both_values(tiny_m
     assert "max-steps" not in str(raised.value)
 
 
-def test_a_run_does_not_move_to_another_device_by_itself(tiny_model: Path, tiny_data: Path) -> None:
-    train(tiny_model, tiny_data)
+def test_a_run_does_not_move_to_another_device_by_itself(run: Path) -> None:
     record = json.loads(Path("run/run.json").read_text())
     assert record["settings"]["device"] == "cpu"
     record["settings"]["device"] = "cuda:7"
@@ -202,8 +211,7 @@ def test_a_run_does_not_move_to_another_device_by_itself(tiny_model: Path, tiny_
         adapt(output="run", resume=True, max_steps=9)
 
 
-def test_another_corpus_is_refused_on_resume(tiny_model: Path, tiny_data: Path) -> None:
-    train(tiny_model, tiny_data)
+def test_another_corpus_is_refused_on_resume(run: Path) -> None:
     Path("c.txt").write_text("\n".join(make_sentences(50)))
     with pytest.raises(KitError, match=r"has the fingerprint .*, but the run was started on"):
         adapt(output="run", resume=True, data=prepare_corpus(files=["c.txt"], output="other"), max_steps=9)
@@ -283,6 +291,7 @@ def test_a_mistake_ends_the_command_with_one_line_and_code_2(capsys: pytest.Capt
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_two_lines_of_the_readme_work_on_a_hundred_lines() -> None:
     """The real model, the real commands; nothing of the frameworks' load reports, bars or warnings is shown."""
     Path("corpus.txt").write_text("\n".join(make_sentences(100)))

@@ -32,6 +32,19 @@ def data(tiny_data: Path) -> Path:
     return Path(shutil.copytree(tiny_data, "downloaded"))
 
 
+@pytest.fixture(scope="module")
+def finished(tiny_model: Path, tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("finished") / "run"
+    adapt(**GIVEN | {"output": run}, model=str(tiny_model), data=tiny_data)
+    return run
+
+
+@pytest.fixture
+def run(finished: Path) -> Path:
+    """A finished run, to be changed."""
+    return Path(shutil.copytree(finished, "run"))
+
+
 def change(path: Path, **values: Any) -> None:
     """Change some keys of a JSON file; a dict is merged."""
     content = json.loads(path.read_text())
@@ -159,8 +172,7 @@ def test_whether_code_is_trusted_is_never_recorded_nor_read_from_a_record(tiny_m
     assert not kept.keys() & forged.keys()
 
 
-def test_trainer_fields_of_a_record_are_held_to_the_same_rules(tiny_model: Path, tiny_data: Path) -> None:
-    adapt(**GIVEN, model=str(tiny_model), data=tiny_data)
+def test_trainer_fields_of_a_record_are_held_to_the_same_rules(run: Path) -> None:
     change(Path("run/run.json"), settings={"trainer": ["load_best_model_at_end=true"]})
     with pytest.raises(KitError, match="--trainer load_best_model_at_end is not taken"):
         adapt(resume=True, output="run", max_steps=4)
@@ -186,9 +198,8 @@ def test_a_checkpoint_s_manifest_reaches_nothing_outside(entry: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["train.log", "final", ".run.json.partial"])
-def test_a_run_from_others_writes_through_no_link(name: str, tiny_model: Path, tiny_data: Path) -> None:
+def test_a_run_from_others_writes_through_no_link(run: Path, name: str) -> None:
     """A link ``final`` would have had its target replaced, ``train.log`` have lines added to any file."""
-    adapt(**GIVEN, model=str(tiny_model), data=tiny_data)
     Path("thesis").mkdir()
     Path("thesis/text.tex").write_text("years of work")
     link = Path("run") / name
@@ -241,9 +252,10 @@ MINE = ("final/mine.txt", "final/onnx/model.onnx", "final/mine.json", "base/my.t
         "tensorboard/notes.txt", "final/1_Pooling/mine.txt", "negatives-x/y.parquet")  # fmt: skip
 
 
-def test_overwrite_deletes_nothing_that_others_put_into_a_runs_own_folders(tiny_model: Path, tiny_data: Path) -> None:
+def test_overwrite_deletes_nothing_that_others_put_into_a_runs_own_folders(
+    run: Path, tiny_model: Path, tiny_data: Path
+) -> None:
     given = {**GIVEN, "model": str(tiny_model), "data": tiny_data}
-    adapt(**given)
     for name in MINE:
         path = Path("run") / name
         path.parent.mkdir(exist_ok=True)
@@ -260,9 +272,8 @@ def test_overwrite_deletes_nothing_that_others_put_into_a_runs_own_folders(tiny_
     adapt(**given, overwrite=True)
 
 
-def test_overwrite_knows_a_models_own_code_by_the_runs_record(tiny_model: Path, tiny_data: Path) -> None:
+def test_overwrite_knows_a_models_own_code_by_the_runs_record(run: Path, tiny_model: Path, tiny_data: Path) -> None:
     given = {**GIVEN, "model": str(tiny_model), "data": tiny_data}
-    adapt(**given)
     Path("run/final/modeling_own.py").write_text("pass")
     with pytest.raises(KitError, match=r"^run holds final/modeling_own.py, not written"):
         adapt(**given, overwrite=True)

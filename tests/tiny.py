@@ -8,10 +8,13 @@ import os
 import random
 import signal
 import time
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
@@ -119,7 +122,8 @@ def _run(given: dict[str, Any], slow_save: float) -> None:
         fsync = filesystem.fsync_path
 
         def slow_fsync(path: Path) -> None:
-            time.sleep(slow_save)
+            if path.name == "manifest.json":  # a checkpoint's, when all of it is there under its temporary name
+                time.sleep(slow_save)
             fsync(path)
 
         filesystem.fsync_path = slow_fsync
@@ -131,15 +135,19 @@ def _run(given: dict[str, Any], slow_save: float) -> None:
         raise SystemExit(2) from None
 
 
-def start(given: dict[str, Any], slow_save: float = 0.0) -> BaseProcess:
-    """Begin a run in a process of its own; ``slow_save`` waits so many seconds for each file of a checkpoint.
-
-    A server imports the libraries once, so that each start takes a fraction of a second.
-    """
+def fork_server() -> ForkServerContext:
+    """Return what starts processes in a fraction of a second: a server that has imported the libraries once."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.tiny", "tsdae_kit.models.loading", "tsdae_kit.training.trainer",
-                                      "tsdae_kit.tsdae.loss", "tsdae_kit.corpus.dataset"])  # fmt: skip
-    process = context.Process(target=_run, args=(given, slow_save))
+    context.set_forkserver_preload(["tests.preload"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # it starts in a test's folder, and finds `tests` so
+        forkserver.ensure_running()
+    return context
+
+
+def start(given: dict[str, Any], slow_save: float = 0.0) -> BaseProcess:
+    """Begin a run in a process of its own; ``slow_save`` waits so many seconds within each save."""
+    process = fork_server().Process(target=_run, args=(given, slow_save))
     process.start()
     return process
 

@@ -2,34 +2,74 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict, cast
 
-from tsdae_kit.config.command_line import make_main, make_settings
+from tsdae_kit.config.command_line import make_main
+from tsdae_kit.config.conversion import make_settings
+from tsdae_kit.config.keywords import keywords_of
+from tsdae_kit.config.python_inputs import name_models
 from tsdae_kit.config.settings import EvaluateSettings
 from tsdae_kit.console import show_messages
 from tsdae_kit.distributed import on_rank_0
 
 
-def score_models(**given: Any) -> dict[str, Any]:
-    """Score models on evaluation data; return what is written to ``output``.
+class _Score(TypedDict):
+    task: str
+    size: str
+    model: str
+    metric: str
+    score: float  # out of 100
+
+
+class ScoreRow(_Score, total=False):
+    """The score of one model on one task by one metric; the last four keys are not in every row.
+
+    ``difference`` is from the first model, in the same points, and ``interval`` its 95 % interval; ``verdict`` is
+    better, worse or no difference shown; ``proxy`` marks a task without labels.
+    """
+
+    difference: float
+    interval: tuple[float, float]
+    verdict: str
+    proxy: bool
+
+
+class ScoreReport(TypedDict):
+    """The content of ``scores.json``: settings, digests of models and data, versions, and a row per score."""
+
+    settings: dict[str, object]
+    digests: dict[str, str]
+    versions: dict[str, str]
+    results: list[ScoreRow]
+
+
+@keywords_of(EvaluateSettings, models="SentenceTransformer")
+def score_models(**settings: object) -> ScoreReport:
+    """Score models on evaluation data; return the content of the file ``output``.
 
     Args:
-        **given: Fields of :class:`tsdae_kit.config.settings.EvaluateSettings`, for example
-            ``models=["all-MiniLM-L6-v2", "runs/tsdae/final"], data=["data/health"]``.
+        **settings: The fields of :class:`tsdae_kit.config.settings.EvaluateSettings`.
 
     Returns:
         Settings, versions, digests of models and data that are folders or files, and under ``results`` a row for each
-        task, model and metric, with its score (out of 100), the difference from the first model, the 95 % interval of
-        that (in the same points) and the verdict.
+        task, model and metric: score (out of 100), difference from the first model, its 95 % interval (in the same
+        points) and verdict.
 
     Raises:
-        KitError: For models or data that are missing or are not as they should be.
+        KitError: For models or data that are missing or not valid.
     """
-    settings = make_settings(EvaluateSettings, given)
-    from tsdae_kit.evaluation.model_comparison import evaluate_models  # torch: after parsing
+    names, objects = name_models(settings.get("models", ()))
+    resolved = make_settings(EvaluateSettings, {**settings, "models": names})
+
+    def run() -> ScoreReport:
+        from tsdae_kit.evaluation.model_comparison import evaluate_models  # torch: --help must not wait for it
+        from tsdae_kit.models.passed_models import borrowed_encoders
+
+        with borrowed_encoders(objects) as encoders:
+            return cast("ScoreReport", evaluate_models(resolved, encoders))
 
     with show_messages():
-        return on_rank_0(lambda: evaluate_models(settings), "evaluate")
+        return on_rank_0(run, "evaluate")
 
 
 main = make_main(

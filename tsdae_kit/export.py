@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-from tsdae_kit.config.command_line import make_main, make_settings
+from tsdae_kit.config.command_line import make_main
+from tsdae_kit.config.conversion import make_settings
+from tsdae_kit.config.keywords import keywords_of
 from tsdae_kit.config.settings import ExportSettings
 from tsdae_kit.console import show_messages
 from tsdae_kit.distributed import on_rank_0
-from tsdae_kit.errors import KitError
+from tsdae_kit.extras import require_extra
 
 _PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
 
 
-def export_model(**given: Any) -> Path:
+@keywords_of(ExportSettings)
+def export_model(**settings: object) -> Path:
     """Write an encoder as one ONNX or OpenVINO file, with its tokenizer; return the folder.
 
     Args:
-        **given: Fields of :class:`tsdae_kit.config.settings.ExportSettings`, for example
-            ``model="runs/tsdae/final", format="onnx", output="runs/exported"``.
+        **settings: The fields of :class:`tsdae_kit.config.settings.ExportSettings`.
 
     Raises:
         KitError: If a package or the model is missing, the folder is there already, or the model cannot be exported.
     """
-    settings = make_settings(ExportSettings, given)
-    if missing := [name for name in _PACKAGES[settings.format] if not find_spec(name)]:
-        raise KitError(f"{' and '.join(missing)} missing. Install: pip install 'tsdae_kit[{settings.format}]'.")
-    from tsdae_kit.models.onnx_export import export_encoder  # torch: after parsing
+    resolved = make_settings(ExportSettings, settings)
+    require_extra(resolved.format, f"--format {resolved.format}", *_PACKAGES[resolved.format])
+
+    def run() -> Path:
+        from tsdae_kit.models.onnx_export import export_encoder  # torch: --help must not wait for it
+
+        return export_encoder(resolved)
 
     with show_messages():
-        return on_rank_0(lambda: export_encoder(settings), "export")
+        return on_rank_0(run, "export")
 
 
 main = make_main(

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from tsdae_kit.config.command_line import make_main
+from tsdae_kit.config.keywords import keywords_of
+from tsdae_kit.config.python_inputs import DatasetLike
 from tsdae_kit.config.settings import FineTuneSettings
 
 
-def fine_tune(**explicit: Any) -> Path:
+@keywords_of(FineTuneSettings, model="SentenceTransformer")
+def fine_tune(*, pairs: Sequence[Mapping[str, object]] | DatasetLike | None = None, **settings: object) -> Path:
     """Fine-tune an encoder on labelled pairs; return the folder of the fine-tuned model.
 
     The objective follows from the columns of each file. A run is resumed, stopped and written as those of
     :func:`tsdae_kit.adapt` are.
 
     Args:
-        **explicit: Fields of :class:`tsdae_kit.config.settings.FineTuneSettings`, for example
-            ``files=["pairs.jsonl"], model="runs/tsdae/final", output="runs/finetuned"``.
+        pairs: Rows as ``{"anchor": ..., "positive": ...}`` or a ``datasets.Dataset``, instead of ``files``; to be
+            passed again to a resumed run.
+        **settings: The fields of :class:`tsdae_kit.config.settings.FineTuneSettings`.
 
     Raises:
         KitError: For files without labelled pairs, a missing model, a folder in use, or settings that
@@ -25,10 +29,13 @@ def fine_tune(**explicit: Any) -> Path:
         NoGain: With ``require_gain``, if no step scored above the model it began with.
         RunStopped: If a signal ended the run, its state saved; not an ``Exception``.
     """
-    from tsdae_kit.training.pairs_task import PairsTask  # torch: after parsing
+    from tsdae_kit.config.python_files import pairs_as_file  # pyarrow and torch: --help must not wait for them
+    from tsdae_kit.models.passed_models import with_saved_model
+    from tsdae_kit.training.pairs_task import PairsTask
     from tsdae_kit.training.runner import run_task
 
-    return run_task(PairsTask(), explicit)
+    with pairs_as_file(pairs, settings) as explicit:
+        return run_task(PairsTask(), with_saved_model(explicit, FineTuneSettings.output))
 
 
 main = make_main(

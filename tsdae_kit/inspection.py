@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from tsdae_kit.config.command_line import make_main, make_settings
+from tsdae_kit.config.command_line import make_main
+from tsdae_kit.config.conversion import make_settings
+from tsdae_kit.config.keywords import keywords_of
 from tsdae_kit.config.settings import InspectSettings
 from tsdae_kit.console import logger, show_messages
 from tsdae_kit.distributed import on_rank_0
@@ -13,12 +14,12 @@ from tsdae_kit.distributed import on_rank_0
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a run's model makes of one sentence.
+    """One sentence as a run's model sees it.
 
     Attributes:
         text: The sentence.
         noisy: The sentence with the run's noise of the first epoch.
-        rebuilt: What the decoder makes of the noisy sentence's embedding.
+        rebuilt: The decoder's reconstruction from the noisy sentence's embedding.
         neighbours: Cosine similarity and text of the nearest training sentences, by the final model, or by the
             checkpoint's encoder while the run has no final model.
     """
@@ -29,26 +30,30 @@ class Inspection:
     neighbours: list[tuple[float, str]]
 
 
-def inspect_run(**given: Any) -> list[Inspection]:
-    """Return what the model of a TSDAE run makes of sentences.
+@keywords_of(InspectSettings)
+def inspect_run(**settings: object) -> list[Inspection]:
+    """Return reconstructions and nearest neighbours of sentences by the model of a TSDAE run.
 
     Args:
-        **given: Fields of :class:`tsdae_kit.config.settings.InspectSettings`, for example
-            ``run="runs/tsdae", text=["The doctor treats a rash."]``.
+        **settings: The fields of :class:`tsdae_kit.config.settings.InspectSettings`.
 
     Raises:
         KitError: If the folder holds no TSDAE run or no checkpoint, or its corpus is missing.
     """
-    settings = make_settings(InspectSettings, given)
-    from tsdae_kit.training.run_inspection import inspect  # torch: after parsing
+    resolved = make_settings(InspectSettings, settings)
+
+    def run() -> list[Inspection]:
+        from tsdae_kit.training.run_inspection import inspect  # torch: --help must not wait for it
+
+        return [Inspection(*values) for values in inspect(resolved)]
 
     with show_messages():
-        found = on_rank_0(lambda: [Inspection(*values) for values in inspect(settings)], "inspect")
-        for entry in found:
+        inspections = on_rank_0(run, "inspect")
+        for entry in inspections:
             lines = [f"text     {entry.text}", f"noisy    {entry.noisy}", f"rebuilt  {entry.rebuilt}"]
             lines += [f"  {score:.2f}   {text}" for score, text in entry.neighbours]
             logger.info("\n%s", "\n".join(lines))
-    return found
+    return inspections
 
 
 main = make_main(

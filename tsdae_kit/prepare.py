@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from tsdae_kit.config.command_line import make_main, make_settings
+from tsdae_kit.config.command_line import make_main
+from tsdae_kit.config.conversion import make_settings
+from tsdae_kit.config.keywords import keywords_of
+from tsdae_kit.config.python_inputs import DatasetLike, with_placeholder
 from tsdae_kit.config.settings import PrepareSettings
 from tsdae_kit.console import show_messages
 from tsdae_kit.distributed import on_rank_0
 
 
-def prepare_corpus(**given: Any) -> Path:
+@keywords_of(PrepareSettings)
+def prepare_corpus(*, texts: Iterable[str] | DatasetLike | None = None, **settings: object) -> Path:
     """Turn texts into noisy/clean pairs; return the folder written.
 
     Args:
-        **given: Fields of :class:`tsdae_kit.config.settings.PrepareSettings`, for example
-            ``files=["corpus.txt"], output="data/prepared"``.
+        texts: Texts, or a ``datasets.Dataset`` with a column ``text`` (or ``column``), instead of ``files``.
+        **settings: The fields of :class:`tsdae_kit.config.settings.PrepareSettings`.
+
+    Returns:
+        The folder, to pass to :func:`tsdae_kit.adapt` as ``data``.
 
     Raises:
         KitError: For missing, empty or unreadable input, or an output folder that holds other data.
             Nothing is left under the output's name then.
     """
-    settings = make_settings(PrepareSettings, given)
-    from tsdae_kit.corpus.preparation import prepare  # pyarrow and the readers: after parsing
+    resolved = make_settings(PrepareSettings, with_placeholder(settings, texts, "texts"))
+
+    def run() -> Path:
+        from tsdae_kit.config.python_files import texts_as_file  # pyarrow: --help must not wait for it
+        from tsdae_kit.corpus.preparation import prepare
+
+        with texts_as_file(texts, resolved) as with_file:
+            return prepare(with_file)
 
     with show_messages():
-        return on_rank_0(lambda: prepare(settings), "prepare")
+        return on_rank_0(run, "prepare")
 
 
 main = make_main(

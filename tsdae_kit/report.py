@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from tsdae_kit.config.command_line import make_main, make_settings
+from tsdae_kit.config.command_line import make_main
+from tsdae_kit.config.conversion import make_settings
+from tsdae_kit.config.keywords import keywords_of
 from tsdae_kit.config.settings import ReportSettings
 from tsdae_kit.console import logger, show_messages
 from tsdae_kit.distributed import on_rank_0
 
 
-def write_report(**given: Any) -> Path:
+@keywords_of(ReportSettings)
+def write_report(**settings: object) -> Path:
     """Write the page of a run, or one that compares several; return its path.
 
     Args:
-        **given: Fields of :class:`tsdae_kit.config.settings.ReportSettings`, for example ``runs=["runs/tsdae"]``.
+        **settings: The fields of :class:`tsdae_kit.config.settings.ReportSettings`.
 
     Raises:
         KitError: If a folder holds no run, or a file no scores.
     """
-    settings = make_settings(ReportSettings, given)
-    from tsdae_kit.reporting.pages import write_pages  # numpy and Jinja: after parsing
+    resolved = make_settings(ReportSettings, settings)
+
+    def run() -> Path:
+        from tsdae_kit.reporting.pages import write_pages  # numpy and Jinja: --help must not wait for them
+
+        return write_pages(resolved)
 
     with show_messages():
-        page = on_rank_0(lambda: write_pages(settings), "report")
+        page = on_rank_0(run, "report")
         logger.info("Written: %s", page)
     return page
 

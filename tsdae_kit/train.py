@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from tsdae_kit.config.command_line import make_main
+from tsdae_kit.config.keywords import keywords_of
 from tsdae_kit.config.settings import RECIPES, TrainSettings
 
 
-def adapt(**explicit: Any) -> Path:
+@keywords_of(TrainSettings, model="SentenceTransformer")
+def adapt(**settings: object) -> Path:
     """Adapt an encoder to its field's text; return the folder of the adapted model.
 
     ``resume=True`` continues the run of the output folder (or begins one). ``model="runs/tsdae/final"`` with another
-    ``output`` begins a new run from a trained model.
+    ``output`` begins a new run from a trained model. A ``SentenceTransformer`` is saved as ``<output>-base`` first.
 
     Args:
-        **explicit: Fields of :class:`tsdae_kit.config.settings.TrainSettings`, for example
-            ``data="data/prepared", model="all-MiniLM-L6-v2", output="runs/tsdae", resume=True``.
+        **settings: The fields of :class:`tsdae_kit.config.settings.TrainSettings`.
 
     Raises:
         KitError: For missing data or model, a folder in use, or settings that contradict the run's record.
         NoGain: With ``require_gain``, if no step scored above the base model; ``final/`` is that model then.
         RunStopped: If a signal ended the run, its state saved; not an ``Exception``.
     """
-    from tsdae_kit.training.runner import run_task  # torch: after parsing
+    from tsdae_kit.models.passed_models import with_saved_model  # torch: --help must not wait for it
+    from tsdae_kit.training.runner import run_task
     from tsdae_kit.training.tsdae_task import TSDAETask
 
+    explicit = with_saved_model(settings, TrainSettings.output)
     return run_task(TSDAETask(), {**RECIPES.get(str(explicit.get("recipe")), {}), **explicit})
 
 

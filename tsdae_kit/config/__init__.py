@@ -1,1 +1,1 @@
-"""The settings of every command, and what is made from them: flags, YAML files, plans, a JSON schema."""
+"""The settings of every command, and what is made from them: flags, keyword arguments, YAML files, plans, a schema."""

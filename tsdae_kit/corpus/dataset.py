@@ -16,7 +16,6 @@ from tsdae_kit.corpus.noise import Noise
 from tsdae_kit.corpus.prepared_folder import DATASET_DICT, DATASET_STATE, SPLITS, prepared_texts, read_manifest
 from tsdae_kit.corpus.words import SPLITTERS
 from tsdae_kit.errors import KitError, first_line
-from tsdae_kit.labelled.pairs import LabelledPairs
 
 _COLUMNS = ["noisy", "clean"]
 
@@ -32,7 +31,6 @@ class PreparedCorpus:
         noise: Draws the noise of later epochs.
         manifest: Settings, counts and the fingerprint of input and settings.
         folder: The folder that ``prepare`` wrote.
-        pairs: Labelled pairs that are trained on in the same steps, if any.
     """
 
     train: Dataset
@@ -40,12 +38,11 @@ class PreparedCorpus:
     noise: Noise
     manifest: dict[str, Any]
     folder: Path
-    pairs: LabelledPairs | None = None
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the input's bytes and the settings, and of the labelled pairs."""
-        return str(self.manifest["fingerprint"]) + (f"-{self.pairs.fingerprint}" if self.pairs else "")
+        """A digest of the input's bytes and the settings."""
+        return str(self.manifest["fingerprint"])
 
     @property
     def size(self) -> int:
@@ -58,10 +55,8 @@ class PreparedCorpus:
         return len(self.held_out)
 
     def texts(self) -> Iterator[tuple[str, Iterable[Iterable[object]]]]:
-        """Yield the folder with its clean sentences in batches, then each file of labelled pairs with its columns."""
+        """Yield the folder with its clean sentences, in batches."""
         yield str(self.folder), prepared_texts(self.folder)
-        if self.pairs:
-            yield from self.pairs.texts()
 
 
 def load_prepared(folder: Path, noise: str | None = None) -> PreparedCorpus:

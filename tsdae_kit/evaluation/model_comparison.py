@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from sentence_transformers import SentenceTransformer
 
-from tsdae_kit.config.command_line import to_record
+from tsdae_kit.config.conversion import to_record
 from tsdae_kit.config.settings import EvaluateSettings, ReadingSettings
 from tsdae_kit.console import show_duration
 from tsdae_kit.errors import KitError, warn_on_error
@@ -41,8 +41,13 @@ _LIBRARIES = ("tsdae_kit", "sentence-transformers", "transformers", "torch", "nu
 MetricsByModel = dict[tuple[str, str], Metrics]  # by model and task name
 
 
-def evaluate_models(settings: EvaluateSettings) -> dict[str, Any]:
-    """Score the models, write the scores and show the tables; return the content of the file."""
+def evaluate_models(settings: EvaluateSettings, loaded: Mapping[str, SentenceTransformer]) -> dict[str, Any]:
+    """Score the models, write the scores and show the tables; return the content of the file.
+
+    Args:
+        settings: The command's.
+        loaded: Encoders that are loaded already, by their name among the models.
+    """
     started = time.monotonic()
     check_writable(settings.output)
     check_overwritable(settings.output, _holds_scores)
@@ -53,7 +58,9 @@ def evaluate_models(settings: EvaluateSettings) -> dict[str, Any]:
 
     with quiet_frameworks():
         device = choose_device(settings.device)
-        encoders = _load_encoders({name: name for name in settings.models}, settings.trust_remote_code)
+        encoders = _load_encoders(
+            {name: loaded.get(name, name) for name in settings.models}, settings.trust_remote_code
+        )
         metrics_by_model = _score_encoders(encoders, task_groups, device, settings.batch_size)
 
     results = [result for task in tasks for result in compare_models(task, settings.models, metrics_by_model)]

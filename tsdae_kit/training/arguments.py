@@ -17,7 +17,7 @@ from sentence_transformers.base.sampler import BatchSamplers
 from transformers import Trainer, get_scheduler
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
-from tsdae_kit.config.command_line import describe
+from tsdae_kit.config.conversion import describe_type
 from tsdae_kit.config.settings import RunSettings
 from tsdae_kit.errors import KitError, first_line
 from tsdae_kit.training.batch_samplers import LengthGroupedBatchSampler
@@ -174,7 +174,7 @@ def _parse_extra(pairs: tuple[str, ...]) -> dict[str, Any]:
             try:
                 extra[key] = _parse_value(text, hints[key])
             except ValueError:
-                problems.append(f"--trainer {key} takes {describe(hints[key])}, not {text!r}")
+                problems.append(f"--trainer {key} takes {describe_type(hints[key])}, not {text!r}")
     if problems:
         raise KitError(". ".join(problems) + ".")
     return extra

@@ -16,7 +16,7 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from tsdae_kit.config.command_line import flag
+from tsdae_kit.config.fields import flag
 from tsdae_kit.config.settings import RunSettings
 from tsdae_kit.errors import KitError
 from tsdae_kit.evaluation.validation_sets import ValidationSet, read_validation_set, score_validation_set

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -23,7 +23,7 @@ from tsdae_kit.corpus.word_lists import read_words
 from tsdae_kit.corpus.words import SPACELESS, SPLITTERS
 from tsdae_kit.errors import KitError
 from tsdae_kit.labelled.loading import load_labelled
-from tsdae_kit.labelled.pairs import positive_pairs
+from tsdae_kit.labelled.pairs import LabelledPairs, positive_pairs
 from tsdae_kit.models.encoders import count_parameters
 from tsdae_kit.models.names import is_sentence_encoder
 from tsdae_kit.models.prompts import column_prompts, describe_prompts, set_prompts, text_prompt
@@ -58,22 +58,40 @@ _PROBE_ROWS, _SAMPLE_ROWS = 4, 1000
 _MEMORY_SHARE = 0.8  # of the free memory, for --batch-size auto
 
 
-class TSDAETask(TrainingTask[TrainSettings, PreparedCorpus]):
+@dataclass(frozen=True)
+class TSDAEData(PreparedCorpus):
+    """A prepared corpus, and the labelled pairs of ``--pairs``, if any."""
+
+    pairs: LabelledPairs | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the corpus, its settings, and the pairs."""
+        return super().fingerprint + (f"-{self.pairs.fingerprint}" if self.pairs else "")
+
+    def texts(self) -> Iterator[tuple[str, Iterable[Iterable[object]]]]:
+        """Yield the prepared folder with its sentences, and the labelled file with its columns."""
+        yield from super().texts()
+        if self.pairs:
+            yield from self.pairs.texts()
+
+
+class TSDAETask(TrainingTask[TrainSettings, TSDAEData]):
     """Adapts an encoder to prepared text."""
 
     name = "tsdae"
     settings_type = TrainSettings
     _words_reported = False
 
-    def load_data(self, settings: TrainSettings) -> PreparedCorpus:
+    def load_data(self, settings: TrainSettings) -> TSDAEData:
         """Return the prepared pairs, with the labelled pairs of ``--pairs``."""
-        corpus = load_prepared(settings.data, settings.noise)
+        data = TSDAEData(**vars(load_prepared(settings.data, settings.noise)))
         if settings.pairs is None:
-            return corpus
+            return data
         pairs = load_labelled([settings.pairs], Format.of(settings), settings.columns)
-        return replace(corpus, pairs=replace(pairs, files=tuple(map(positive_pairs, pairs.files))))
+        return replace(data, pairs=replace(pairs, files=tuple(map(positive_pairs, pairs.files))))
 
-    def load_encoder(self, settings: TrainSettings, data: PreparedCorpus, device: torch.device) -> SentenceTransformer:
+    def load_encoder(self, settings: TrainSettings, data: TSDAEData, device: torch.device) -> SentenceTransformer:
         """Return the base model, or a new encoder with a tokenizer learned from the corpus; with the words added."""
         if settings.model == SCRATCH:
             encoder = _encoder_from_scratch(settings, data)
@@ -110,7 +128,7 @@ class TSDAETask(TrainingTask[TrainSettings, PreparedCorpus]):
             contrastive_weight=CONTRASTIVE_WEIGHT if contrastive is None else contrastive,
         )  # fmt: skip
 
-    def make_loss(self, settings: TrainSettings, encoder: SentenceTransformer, data: PreparedCorpus) -> nn.Module:
+    def make_loss(self, settings: TrainSettings, encoder: SentenceTransformer, data: TSDAEData) -> nn.Module:
         """Return the denoising loss with its decoder, once a gradient was seen to reach the embeddings."""
         _check_mask_token(data.noise, encoder.tokenizer, settings.model)
         contrastive, drift = settings.contrastive_weight or 0.0, settings.drift_penalty or 0.0
@@ -125,7 +143,7 @@ class TSDAETask(TrainingTask[TrainSettings, PreparedCorpus]):
         return loss
 
     def resolve_size(
-        self, settings: TrainSettings, encoder: SentenceTransformer, loss: nn.Module, data: PreparedCorpus
+        self, settings: TrainSettings, encoder: SentenceTransformer, loss: nn.Module, data: TSDAEData
     ) -> TrainSettings:
         """Fill in the batch size by the memory that a step takes, and the decoder's warm-up steps."""
         memory = measure_step(loss, encoder, _longest_row(encoder, data), settings.precision, settings.max_length)
@@ -140,7 +158,7 @@ class TSDAETask(TrainingTask[TrainSettings, PreparedCorpus]):
         return replace(settings, decoder_warmup_steps=warmup)
 
     def trainer_inputs(
-        self, settings: TrainSettings, encoder: SentenceTransformer, loss: nn.Module, data: PreparedCorpus
+        self, settings: TrainSettings, encoder: SentenceTransformer, loss: nn.Module, data: TSDAEData
     ) -> TrainerInputs:
         """Return the pairs with each epoch's noise, the warm-up, and the facts of data and decoder."""
         arguments = denoising_arguments(settings, encoder.device.type, has_evaluation(settings, data))
@@ -163,7 +181,7 @@ class TSDAETask(TrainingTask[TrainSettings, PreparedCorpus]):
             tokens_per_word=_tokens_per_word(encoder, data),
         )
 
-    def examples(self, data: PreparedCorpus) -> Examples:
+    def examples(self, data: TSDAEData) -> Examples:
         """Return held-out sentences, to be rebuilt and to be searched for among the training sentences."""
         shown = data.held_out if data.held_out_size else data.train
         pairs = shown[evenly_spaced(len(shown), REBUILT_SENTENCES)]
@@ -190,7 +208,7 @@ def denoising_arguments(settings: TrainSettings, device: str, evaluates: bool) -
     return training_arguments(settings, device, evaluates, defaults)
 
 
-def _encoder_from_scratch(settings: TrainSettings, data: PreparedCorpus) -> SentenceTransformer:
+def _encoder_from_scratch(settings: TrainSettings, data: TSDAEData) -> SentenceTransformer:
     logger.info("Learning a tokenizer from the corpus, for a %s encoder from scratch.", settings.scratch_size)
 
     def texts() -> Iterator[str]:
@@ -210,7 +228,7 @@ def _check_mask_token(noise: Noise, tokenizer: Any, model: str) -> None:
     raise KitError(f"{model} has no token {noise.mask_token!r}, which stands for masked words. Prepare with {advice}.")
 
 
-def _longest_row(encoder: SentenceTransformer, data: PreparedCorpus) -> list[str]:
+def _longest_row(encoder: SentenceTransformer, data: TSDAEData) -> list[str]:
     """Return the texts of the longest row: of the longest in characters, the longest in tokens."""
     rows = data.train[find_longest(data.train, _SAMPLE_ROWS)]
     sizes = [len(ids) for ids in encoder.tokenizer(rows["clean"], truncation=False, verbose=False)["input_ids"]]
@@ -240,7 +258,7 @@ def _fit_batch_size(settings: TrainSettings, memory: StepMemory, free: int) -> T
     return settings
 
 
-def _describe(settings: TrainSettings, data: PreparedCorpus, loss: nn.Module) -> dict[str, str]:
+def _describe(settings: TrainSettings, data: TSDAEData, loss: nn.Module) -> dict[str, str]:
     """Return the corpus's sizes, its noise, the decoder and the regularisation, for card and report."""
     dropped = sum(data.manifest["dropped"].values())
     noise = data.noise
@@ -253,7 +271,7 @@ def _describe(settings: TrainSettings, data: PreparedCorpus, loss: nn.Module) ->
     return facts | ({"labelled pairs": f"{data.pairs.size:,}"} if data.pairs else {})
 
 
-def _introduce(settings: TrainSettings, data: PreparedCorpus, loss: nn.Module) -> Iterator[str]:
+def _introduce(settings: TrainSettings, data: TSDAEData, loss: nn.Module) -> Iterator[str]:
     """Yield the lines that introduce a run: the sizes of model and data, and the loss."""
     encoder, decoder = cast(Any, loss).encoder, cast(Any, loss).decoder
     yield (
@@ -277,7 +295,7 @@ def _introduce(settings: TrainSettings, data: PreparedCorpus, loss: nn.Module) -
         yield f"Each sentence comes with one of {data.pairs.size:,} labelled pairs of {file.path}: {file.roles}."
 
 
-def _tokens_per_word(encoder: SentenceTransformer, data: PreparedCorpus) -> float | None:
+def _tokens_per_word(encoder: SentenceTransformer, data: TSDAEData) -> float | None:
     """Return the mean number of predicted tokens per word, over the first held-out sentences."""
     texts = data.held_out[:_SAMPLE_ROWS]["clean"]
     words = sum(len(SPLITTERS[data.noise.words](text)) for text in texts)
