@@ -28,7 +28,7 @@ from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncod
 from transformers import AutoModelForMaskedLM, DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
 from tsdae_kit import adapt, fine_tune, load_prepared, prepare_corpus
-from tsdae_kit.config.settings import SCRATCH, ScratchSize, TrainSettings
+from tsdae_kit.config.settings.training import SCRATCH, ScratchSize, TrainSettings
 from tsdae_kit.corpus.noise_transform import NoiseTransform
 from tsdae_kit.models.devices import choose_device
 from tsdae_kit.models.loading import load_encoder

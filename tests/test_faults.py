@@ -24,9 +24,9 @@ from transformers.trainer_pt_utils import safe_globals
 from tests.test_checkpoints import DAMAGES
 from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, finish, last_step, make_sentences, send, start
 from tsdae_kit import KitError, adapt, export_model, prepare_corpus, score_models, write_report
-from tsdae_kit.config.plan import run_plan
 from tsdae_kit.errors import RunStopped, first_line, run_command, warn_on_error
 from tsdae_kit.filesystem import atomic_file, folder_lock, write_json
+from tsdae_kit.plans.plan import run_plan
 from tsdae_kit.run_folder import RunFolder, checkpoint_step
 from tsdae_kit.training import checkpoints
 from tsdae_kit.training import trainer as trainer_module

@@ -53,7 +53,7 @@ def test_they_are_the_terms_that_each_part_computes_alone(load_tiny: Load) -> No
     loss = TSDAELoss(model, pair_loss=ranking, regularization=Regularization(0.5, 3.0, base))
     texts = make_sentences(24)
     others = [model.preprocess(part) for part in (texts[8:16], texts[16:])]
-    loss.training = True  # the guidance; no dropout
+    loss.training = True  # enables the regularization, without dropout
     value = loss([*make_batch(model), *(dict(part) for part in others)])
     parts = {name: float(part) for name, part in loss.components.items()}
     assert sum(parts.values()) == pytest.approx(float(value.detach()), rel=1e-6)

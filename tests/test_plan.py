@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from tests.tiny import make_sentences
 from tsdae_kit.__main__ import main
-from tsdae_kit.config.plan import run_plan
 from tsdae_kit.errors import KitError
+from tsdae_kit.plans.plan import run_plan
 
 
 def write_plan(model: Path, **changes: dict[str, object]) -> Path:
@@ -178,7 +178,7 @@ def test_a_report_that_fails_costs_a_plan_nothing(
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("tsdae_kit.config.plan.write_run_page", fail)
+    monkeypatch.setattr("tsdae_kit.plans.plan.write_run_page", fail)
     assert run_plan(write_plan(tiny_model))[-1] == "evaluate: to do"
     assert "!!! The report could not be written (ZeroDivisionError). The runs and the scores are whole." in caplog.text
 

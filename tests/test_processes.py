@@ -219,7 +219,7 @@ def test_shares_of_a_batch_are_all_of_it_and_none_is_empty() -> None:
 LAUNCHED = """
 import os
 from pathlib import Path
-from tsdae_kit.config.plan import run_plan
+from tsdae_kit.plans.plan import run_plan
 Path(os.environ["RANK"]).write_text(str(run_plan(Path("plan.yaml")) + run_plan(Path("plan.yaml"), dry_run=True)))
 """
 

@@ -14,7 +14,9 @@ from sentence_transformers import SentenceTransformerTrainingArguments
 from tsdae_kit.config.command_line import parse_arguments
 from tsdae_kit.config.conversion import make_settings
 from tsdae_kit.config.fields import flag
-from tsdae_kit.config.settings import EvaluateSettings, PrepareSettings, TrainSettings
+from tsdae_kit.config.settings.evaluation import EvaluateSettings
+from tsdae_kit.config.settings.preparation import PrepareSettings
+from tsdae_kit.config.settings.training import TrainSettings
 from tsdae_kit.errors import KitError
 from tsdae_kit.training.arguments import REFUSED, TAKEN, training_arguments
 
@@ -102,7 +104,7 @@ def test_what_the_run_sets_itself_is_refused() -> None:
 def test_rates_by_name_stand_beside_the_decoder_s() -> None:
     settings = TrainSettings(trainer=("learning_rate_mapping={encoder: 0.1}",))
     stage = {"learning_rate_mapping": {"decoder": 0.2}}
-    arguments = training_arguments(settings, "cpu", evaluates=False, stage=stage)
+    arguments = training_arguments(settings, "cpu", evaluates=False, task_defaults=stage)
     assert arguments.learning_rate_mapping == {"decoder": 0.2, "encoder": 0.1}
 
 

@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ MAY_IMPORT = {
     "framework_output": set(),
     "console": {"errors", "distributed"},
     "run_folder": LEAVES,
-    "config": LEAVES | {"models", "run_folder", "evaluation", "reporting"},
+    "config": LEAVES,
+    "plans": LEAVES | {"models", "run_folder", "evaluation", "reporting"},
     "corpus": LEAVES | {"models", "reporting"},
     "labelled": LEAVES | {"corpus"},
     "models": LEAVES | {"run_folder"},
@@ -38,7 +40,7 @@ MAY_IMPORT = {
     "evaluate": LEAVES | {"evaluation", "models"},
     "report": LEAVES | {"reporting"},
     "inspection": LEAVES | {"training"},
-    "__main__": LEAVES,
+    "__main__": LEAVES | {"plans"},
     "__init__": None,
 }
 MAY_IMPORT_MODULES = {"config": ("corpus.defaults",)}  # a leaf: the defaults of the corpus classes
@@ -55,6 +57,33 @@ def test_imports_follow_the_plan(path: Path) -> None:
     leaves = tuple(f"{module}." for module in MAY_IMPORT_MODULES.get(part, ()))
     used = {module.split(".")[0] for module in modules if not f"{module}.".startswith(leaves)}
     assert allowed is None or used - {part} <= allowed
+
+
+def test_no_imports_go_round_in_a_circle() -> None:
+    modules = {path.relative_to(ROOT.parent).with_suffix("").as_posix().replace("/", "."): path
+               for path in ROOT.rglob("*.py")}  # fmt: skip
+    graph: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        found = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+                 if isinstance(node, ast.ImportFrom) and node.module]  # fmt: skip
+        targets = {target for node in found for alias in node.names
+                   for target in (f"{node.module}.{alias.name}", f"{node.module}")}  # fmt: skip
+        graph[name] = targets & modules.keys()
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_imports_inside_functions_are_few_and_each_has_a_reason() -> None:
+    """The lazy boundary is the commands' own modules: ``--help`` must not wait for torch."""
+    lines = []
+    for path in ROOT.rglob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+        inside = [node for function in functions for node in ast.walk(function)
+                  if isinstance(node, ast.Import | ast.ImportFrom)]  # fmt: skip
+        lines += [(path.name, source.splitlines()[node.lineno - 1], node.lineno) for node in inside]
+    assert len(lines) <= 15
+    files = {name for name, line, _ in lines if "#" in line}
+    assert {name for name, _, _ in lines} == files
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))

@@ -15,7 +15,7 @@ import pytest
 import tsdae_kit
 from scripts.write_stub import STUB, make_stub
 from tsdae_kit.__main__ import COMMANDS
-from tsdae_kit.config.plan import PLANNED_COMMANDS
+from tsdae_kit.plans.plan import PLANNED_COMMANDS
 
 FUNCTIONS = {
     **{name: command.function for name, command in PLANNED_COMMANDS.items()},

@@ -39,7 +39,7 @@ def test_stage_one_trains_the_whole_embedding_and_the_final_model_cuts_it_as_bef
     whole = adapt(**given, model=str(tiny_model), output="whole")
     adapt(**given | {"max_steps": 6}, model=str(cut), output="run")
     final = adapt(**given, model=str(cut), output="run", resume=True)
-    assert f"cut to {CUT} values where it is used" in messages()
+    assert f"embeddings are cut to {CUT} values in use; all of them are trained" in messages()
     a, b = weights_of(whole), weights_of(final)
     assert all(torch.equal(a[name], b[name]) for name in a)
     assert SentenceTransformer(str(final), device="cpu").encode("a rash").shape == (CUT,)

@@ -12,15 +12,11 @@ from pathlib import Path
 
 from tsdae_kit.config.command_line import add_flags
 from tsdae_kit.config.fields import Settings
-from tsdae_kit.config.settings import (
-    EvaluateSettings,
-    ExportSettings,
-    FineTuneSettings,
-    InspectSettings,
-    PrepareSettings,
-    ReportSettings,
-    TrainSettings,
-)
+from tsdae_kit.config.settings.evaluation import EvaluateSettings
+from tsdae_kit.config.settings.fine_tuning import FineTuneSettings
+from tsdae_kit.config.settings.finished_models import ExportSettings, InspectSettings, ReportSettings
+from tsdae_kit.config.settings.preparation import PrepareSettings
+from tsdae_kit.config.settings.training import TrainSettings
 from tsdae_kit.errors import discard_output, end_output, run_command
 
 
@@ -84,13 +80,13 @@ def _write_completion(parser: argparse.ArgumentParser, path_actions: list[argpar
 
 
 def _write_schema() -> None:
-    from tsdae_kit.config.plan_schema import plan_schema  # as _run_plan
+    from tsdae_kit.plans.json_schema import plan_schema  # as _run_plan
 
     sys.stdout.write(json.dumps(plan_schema(), indent=1) + "\n")
 
 
 def _run_plan(plan: Path, dry_run: bool) -> None:
-    from tsdae_kit.config.plan import run_plan  # the hub's library and the reports: --help must not wait for them
+    from tsdae_kit.plans.plan import run_plan  # the hub's library and the reports: --help must not wait for them
 
     run_command("tsdae run", lambda: run_plan(plan, dry_run))
 

@@ -77,7 +77,7 @@ def _paint(text: str, colour: str) -> str:
 
 def progress_bar(total: int, done: int) -> Any:
     """Return a progress bar of steps, to be updated and closed; shown only where our messages reach a terminal."""
-    from tqdm import auto
+    from tqdm import auto  # a notebook's bar is chosen, and looked for, at this import
 
     ours = logger.isEnabledFor(logging.INFO) and any(isinstance(handler, _Screen) for handler in logger.handlers)
     shown = "{l_bar}{bar}| step {n_fmt}/{total_fmt}"  # the lines know the time left

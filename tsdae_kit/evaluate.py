@@ -8,7 +8,7 @@ from tsdae_kit.config.command_line import make_main
 from tsdae_kit.config.conversion import make_settings
 from tsdae_kit.config.keywords import keywords_of
 from tsdae_kit.config.python_inputs import name_models
-from tsdae_kit.config.settings import EvaluateSettings
+from tsdae_kit.config.settings.evaluation import EvaluateSettings
 from tsdae_kit.console import show_messages
 from tsdae_kit.distributed import on_rank_0
 
@@ -60,16 +60,10 @@ def score_models(**settings: object) -> ScoreReport:
     """
     names, objects = name_models(settings.get("models", ()))
     resolved = make_settings(EvaluateSettings, {**settings, "models": names})
-
-    def run() -> ScoreReport:
-        from tsdae_kit.evaluation.model_comparison import evaluate_models  # torch: --help must not wait for it
-        from tsdae_kit.models.passed_models import borrowed_encoders
-
-        with borrowed_encoders(objects) as encoders:
-            return cast("ScoreReport", evaluate_models(resolved, encoders))
+    from tsdae_kit.evaluation.model_comparison import evaluate_models  # torch: --help must not wait for it
 
     with show_messages():
-        return on_rank_0(run, "evaluate")
+        return on_rank_0(lambda: cast("ScoreReport", evaluate_models(resolved, objects)), "evaluate")
 
 
 main = make_main(

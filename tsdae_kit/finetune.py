@@ -8,7 +8,7 @@ from pathlib import Path
 from tsdae_kit.config.command_line import make_main
 from tsdae_kit.config.keywords import keywords_of
 from tsdae_kit.config.python_inputs import DatasetLike
-from tsdae_kit.config.settings import FineTuneSettings
+from tsdae_kit.config.settings.fine_tuning import FineTuneSettings
 
 
 @keywords_of(FineTuneSettings, model="SentenceTransformer")
@@ -29,13 +29,9 @@ def fine_tune(*, pairs: Sequence[Mapping[str, object]] | DatasetLike | None = No
         NoGain: With ``require_gain``, if no step scored above the model it began with.
         RunStopped: If a signal ended the run, its state saved; not an ``Exception``.
     """
-    from tsdae_kit.config.python_files import pairs_as_file  # pyarrow and torch: --help must not wait for them
-    from tsdae_kit.models.passed_models import with_saved_model
-    from tsdae_kit.training.pairs_task import PairsTask
-    from tsdae_kit.training.runner import run_task
+    from tsdae_kit.training.pairs_task import fine_tune_encoder  # torch: --help must not wait for it
 
-    with pairs_as_file(pairs, settings) as explicit:
-        return run_task(PairsTask(), with_saved_model(explicit, FineTuneSettings.output))
+    return fine_tune_encoder(pairs, settings)
 
 
 main = make_main(

@@ -9,7 +9,7 @@ from tsdae_kit.config.command_line import make_main
 from tsdae_kit.config.conversion import make_settings
 from tsdae_kit.config.keywords import keywords_of
 from tsdae_kit.config.python_inputs import DatasetLike, with_placeholder
-from tsdae_kit.config.settings import PrepareSettings
+from tsdae_kit.config.settings.preparation import PrepareSettings
 from tsdae_kit.console import show_messages
 from tsdae_kit.distributed import on_rank_0
 
@@ -30,16 +30,10 @@ def prepare_corpus(*, texts: Iterable[str] | DatasetLike | None = None, **settin
             Nothing is left under the output's name then.
     """
     resolved = make_settings(PrepareSettings, with_placeholder(settings, texts, "texts"))
-
-    def run() -> Path:
-        from tsdae_kit.config.python_files import texts_as_file  # pyarrow: --help must not wait for it
-        from tsdae_kit.corpus.preparation import prepare
-
-        with texts_as_file(texts, resolved) as with_file:
-            return prepare(with_file)
+    from tsdae_kit.corpus.preparation import prepare  # pyarrow: --help must not wait for it
 
     with show_messages():
-        return on_rank_0(run, "prepare")
+        return on_rank_0(lambda: prepare(resolved, texts), "prepare")
 
 
 main = make_main(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tsdae_kit.config.command_line import make_main
 from tsdae_kit.config.keywords import keywords_of
-from tsdae_kit.config.settings import RECIPES, TrainSettings
+from tsdae_kit.config.settings.training import TrainSettings
 
 
 @keywords_of(TrainSettings, model="SentenceTransformer")
@@ -24,12 +24,9 @@ def adapt(**settings: object) -> Path:
         NoGain: With ``require_gain``, if no step scored above the base model; ``final/`` is that model then.
         RunStopped: If a signal ended the run, its state saved; not an ``Exception``.
     """
-    from tsdae_kit.models.passed_models import with_saved_model  # torch: --help must not wait for it
-    from tsdae_kit.training.runner import run_task
-    from tsdae_kit.training.tsdae_task import TSDAETask
+    from tsdae_kit.training.tsdae_task import adapt_encoder  # torch: --help must not wait for it
 
-    explicit = with_saved_model(settings, TrainSettings.output)
-    return run_task(TSDAETask(), {**RECIPES.get(str(explicit.get("recipe")), {}), **explicit})
+    return adapt_encoder(settings)
 
 
 main = make_main(

@@ -12,13 +12,14 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from tsdae_kit.config.settings import PrepareSettings
+from tsdae_kit.config.python_inputs import DatasetLike
+from tsdae_kit.config.settings.preparation import PrepareSettings
 from tsdae_kit.corpus import local_engine, ray_engine
 from tsdae_kit.corpus.chunk_processor import ChunkProcessor, TextSplitter
 from tsdae_kit.corpus.cleaning import CleaningRules
@@ -30,6 +31,7 @@ from tsdae_kit.corpus.noise import Noise
 from tsdae_kit.corpus.parsing import parse_texts
 from tsdae_kit.corpus.preparation_report import report_preparation
 from tsdae_kit.corpus.prepared_folder import KNOWN_FILES, read_manifest, write_manifest
+from tsdae_kit.corpus.python_files import texts_as_file
 from tsdae_kit.corpus.reading import read_chunks
 from tsdae_kit.corpus.sentences import ParagraphSplitter, learn_sentences
 from tsdae_kit.corpus.word_lists import common_words, read_words
@@ -45,12 +47,21 @@ _ADVICE = {  # if no sentence is left, by the reason for most of the drops
 }
 
 
-def prepare(settings: PrepareSettings) -> Path:
+def prepare(settings: PrepareSettings, texts: Iterable[str] | DatasetLike | None = None) -> Path:
     """Write the prepared data set, unless it is there already; return its folder.
+
+    Args:
+        settings: The command's.
+        texts: The corpus as Python objects, instead of ``files``.
 
     Raises:
         KitError: For missing, empty or unreadable input, or an output folder that holds other data.
     """
+    with texts_as_file(texts, settings) as with_files:
+        return _prepare(with_files)
+
+
+def _prepare(settings: PrepareSettings) -> Path:
     started = time.monotonic()
     output = settings.output
     with ExitStack() as stack:

@@ -50,8 +50,7 @@ class SentenceSplitter:
 
 def learn_sentences(texts: Iterable[str]) -> SentenceSplitter:
     """Return a splitter that has learned abbreviations from the first two million characters, and log what it read."""
-    # Here: nltk takes half a second to import, and few runs need it.
-    from nltk.tokenize.punkt import PunktSentenceTokenizer, PunktTrainer
+    from nltk.tokenize.punkt import PunktSentenceTokenizer, PunktTrainer  # half a second, and few runs need it
 
     trainer = PunktTrainer()
     characters = 0

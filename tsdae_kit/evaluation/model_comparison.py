@@ -20,7 +20,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from tsdae_kit.config.conversion import to_record
-from tsdae_kit.config.settings import EvaluateSettings, ReadingSettings
+from tsdae_kit.config.settings.evaluation import EvaluateSettings
+from tsdae_kit.config.settings.reading import ReadingSettings
 from tsdae_kit.console import show_duration
 from tsdae_kit.errors import KitError, warn_on_error
 from tsdae_kit.evaluation.bm25 import BM25, require_bm25, score_with_bm25
@@ -34,6 +35,7 @@ from tsdae_kit.filesystem import check_overwritable, check_writable, path_digest
 from tsdae_kit.framework_output import quiet_frameworks
 from tsdae_kit.models.devices import choose_device
 from tsdae_kit.models.loading import load_encoder
+from tsdae_kit.models.passed_models import borrowed_encoders
 from tsdae_kit.run_folder import run_of_model
 
 logger = logging.getLogger("tsdae_kit")
@@ -41,12 +43,12 @@ _LIBRARIES = ("tsdae_kit", "sentence-transformers", "transformers", "torch", "nu
 MetricsByModel = dict[tuple[str, str], Metrics]  # by model and task name
 
 
-def evaluate_models(settings: EvaluateSettings, loaded: Mapping[str, SentenceTransformer]) -> dict[str, Any]:
+def evaluate_models(settings: EvaluateSettings, objects: Mapping[str, object]) -> dict[str, Any]:
     """Score the models, write the scores and show the tables; return the content of the file.
 
     Args:
         settings: The command's.
-        loaded: Encoders that are loaded already, by their name among the models.
+        objects: Encoders that the caller passed as objects, by their name among the models.
     """
     started = time.monotonic()
     check_writable(settings.output)
@@ -56,7 +58,7 @@ def evaluate_models(settings: EvaluateSettings, loaded: Mapping[str, SentenceTra
     settings.output.absolute().parent.mkdir(parents=True, exist_ok=True)
     digests = path_digests([*settings.models, *settings.data])
 
-    with quiet_frameworks():
+    with quiet_frameworks(), borrowed_encoders(objects) as loaded:
         device = choose_device(settings.device)
         encoders = _load_encoders(
             {name: loaded.get(name, name) for name in settings.models}, settings.trust_remote_code

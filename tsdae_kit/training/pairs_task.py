@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,22 +15,26 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from tsdae_kit import distributed
-from tsdae_kit.config.settings import FineTuneSettings, Objective
+from tsdae_kit.config.python_inputs import DatasetLike
+from tsdae_kit.config.settings.fine_tuning import FineTuneSettings, Objective
 from tsdae_kit.corpus.chunk_processor import read_sentences
 from tsdae_kit.corpus.files import content_digest, is_evaluation_data
 from tsdae_kit.corpus.formats import Format
+from tsdae_kit.corpus.python_files import pairs_as_file
 from tsdae_kit.corpus.sampling import evenly_spaced
 from tsdae_kit.errors import KitError
 from tsdae_kit.labelled.column_names import LABEL
 from tsdae_kit.labelled.loading import load_labelled
 from tsdae_kit.labelled.pairs import LabelledFile, LabelledPairs, positive_pairs
 from tsdae_kit.models.loading import load_encoder
+from tsdae_kit.models.passed_models import with_saved_model
 from tsdae_kit.models.prompts import column_prompts, describe_prompts, set_prompts
 from tsdae_kit.run_folder import RunFolder, run_of_model
 from tsdae_kit.training.arguments import training_arguments
 from tsdae_kit.training.batch_samplers import labelled_batch_sampler
 from tsdae_kit.training.hard_negatives import mine_negatives
 from tsdae_kit.training.pair_losses import IN_BATCH_NEGATIVES, check_learnable, choose_objective, make_objective
+from tsdae_kit.training.runner import run_task
 from tsdae_kit.training.task import (
     NEIGHBOUR_TEXTS,
     SEARCHED_SENTENCES,
@@ -44,6 +48,14 @@ from tsdae_kit.training.task import (
 
 logger = logging.getLogger("tsdae_kit")
 WARMUP_SHARE = 0.1  # of the steps, the library's advice
+
+
+def fine_tune_encoder(
+    pairs: Sequence[Mapping[str, object]] | DatasetLike | None, settings: Mapping[str, object]
+) -> Path:
+    """Run the task with explicit settings; return the folder of the final model. See :func:`tsdae_kit.fine_tune`."""
+    with pairs_as_file(pairs, settings) as explicit:
+        return run_task(PairsTask(), with_saved_model(explicit, FineTuneSettings.output))
 
 
 class PairsTask(TrainingTask[FineTuneSettings, LabelledPairs]):

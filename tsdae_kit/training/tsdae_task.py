@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -12,7 +13,7 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraini
 from torch import nn
 
 from tsdae_kit import distributed
-from tsdae_kit.config.settings import LARGEST_BATCH, SCRATCH, TrainSettings
+from tsdae_kit.config.settings.training import LARGEST_BATCH, RECIPES, SCRATCH, TrainSettings
 from tsdae_kit.console import show_bytes
 from tsdae_kit.corpus.dataset import PreparedCorpus, load_prepared
 from tsdae_kit.corpus.formats import Format
@@ -26,6 +27,7 @@ from tsdae_kit.labelled.loading import load_labelled
 from tsdae_kit.labelled.pairs import LabelledPairs, positive_pairs
 from tsdae_kit.models.encoders import count_parameters
 from tsdae_kit.models.names import is_sentence_encoder
+from tsdae_kit.models.passed_models import with_saved_model
 from tsdae_kit.models.prompts import column_prompts, describe_prompts, set_prompts, text_prompt
 from tsdae_kit.models.scratch import make_encoder
 from tsdae_kit.models.vocabulary import add_words
@@ -34,6 +36,7 @@ from tsdae_kit.training.batch_samplers import find_longest
 from tsdae_kit.training.decoder_warmup import DecoderWarmup
 from tsdae_kit.training.memory import StepMemory, free_memory, measure_step
 from tsdae_kit.training.pair_losses import IN_BATCH_NEGATIVES, make_objective
+from tsdae_kit.training.runner import run_task
 from tsdae_kit.training.task import (
     NEIGHBOUR_TEXTS,
     REBUILT_SENTENCES,
@@ -56,6 +59,12 @@ BASE_WEIGHT = 0.5  # of the base model in the final weight average; results/READ
 MAX_WARMUP_STEPS = 200  # of the decoder alone; results/README.md
 _PROBE_ROWS, _SAMPLE_ROWS = 4, 1000
 _MEMORY_SHARE = 0.8  # of the free memory, for --batch-size auto
+
+
+def adapt_encoder(settings: Mapping[str, object]) -> Path:
+    """Run the task with explicit settings; return the folder of the final model. See :func:`tsdae_kit.adapt`."""
+    explicit = with_saved_model(settings, TrainSettings.output)
+    return run_task(TSDAETask(), {**RECIPES.get(str(explicit.get("recipe")), {}), **explicit})
 
 
 @dataclass(frozen=True)

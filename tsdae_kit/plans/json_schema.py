@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from tsdae_kit.config.fields import Settings
-from tsdae_kit.config.plan import PLANNED_COMMANDS
+from tsdae_kit.plans.plan import PLANNED_COMMANDS
 
 _JSON_TYPES = {int: "integer", float: "number", bool: "boolean", str: "string", Path: "string", type(None): "null"}
 
