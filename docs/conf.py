@@ -29,7 +29,7 @@ version = release = installed_version("tsdae_kit")
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 source_suffix = {".md": "markdown", ".ipynb": "notebook"}
 root_doc = "docs/index"
-include_patterns = ["docs/**", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "results/*.md", "data/README.md"]
+include_patterns = ["docs/**", "*.md", "results/*.md", "data/README.md"]
 exclude_patterns = [".*", "build", "dist", "runs", "data/prepared", "data/*/prepared", "tsdae_kit", "tests", "scripts"]
 
 myst_heading_anchors = 3  # as forges make them
