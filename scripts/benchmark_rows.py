@@ -28,7 +28,7 @@ from transformers import BertConfig, BertModel
 
 from tsdae_kit.corpus.cleaning import clean_text
 from tsdae_kit.corpus.words import SPACELESS
-from tsdae_kit.models.scratch import make_tokenizer
+from tsdae_kit.models.from_scratch import make_tokenizer
 
 BATCH, WIDTH, SEEN = 256, 32, 500
 

@@ -57,7 +57,7 @@ from scripts.methods import (
     whole,
 )
 from tsdae_kit.evaluation.bootstrap import Difference, average, resample
-from tsdae_kit.evaluation.data import read_tasks
+from tsdae_kit.evaluation.loading import read_tasks
 from tsdae_kit.evaluation.metrics import Spearman, score
 from tsdae_kit.evaluation.proxy_tasks import make_proxy_tasks
 from tsdae_kit.evaluation.scoring import Embeddings, score_task

@@ -32,7 +32,7 @@ from scripts.methods import ALIKE, layer_rates, prepare_once
 from tsdae_kit import ResumableTrainer, TSDAELoss, load_prepared
 from tsdae_kit.config.settings.training import DecoderKind, TrainSettings
 from tsdae_kit.corpus.noise_transform import NoiseTransform
-from tsdae_kit.evaluation.data import read_tasks
+from tsdae_kit.evaluation.loading import read_tasks
 from tsdae_kit.evaluation.metrics import score
 from tsdae_kit.evaluation.scoring import Embeddings, score_task
 from tsdae_kit.evaluation.tasks import Task

@@ -21,7 +21,7 @@ from tsdae_kit.config.keywords import show_type
 STUB = Path(tsdae_kit.__file__).with_suffix(".pyi")
 HEADER = "# Written by python -m scripts.write_stub from the settings: edit those."
 TYPES = {  # that the signatures name, besides public names
-    "DatasetLike": "tsdae_kit.config.python_inputs",
+    "DatasetLike": "tsdae_kit.config.python_objects",
     "Iterable": "collections.abc",
     "Literal": "typing",
     "Mapping": "collections.abc",

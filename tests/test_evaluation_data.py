@@ -24,7 +24,7 @@ from tsdae_kit.config.settings.evaluation import EvaluateSettings
 from tsdae_kit.config.settings.reading import ReadingSettings
 from tsdae_kit.corpus.files import is_evaluation_data
 from tsdae_kit.evaluation.bm25 import score_with_bm25
-from tsdae_kit.evaluation.data import read_tasks
+from tsdae_kit.evaluation.loading import read_tasks
 from tsdae_kit.evaluation.metrics import score
 from tsdae_kit.evaluation.ranking_metrics import measure_ranking
 from tsdae_kit.evaluation.scoring import score_task

@@ -12,7 +12,7 @@ import pytest
 from tests.tiny import make_sentences
 from tsdae_kit import adapt, fine_tune, prepare_corpus, score_models
 from tsdae_kit.corpus.prepared_folder import prepared_texts
-from tsdae_kit.evaluation.data import read_tasks
+from tsdae_kit.evaluation.loading import read_tasks
 from tsdae_kit.evaluation.overlap import Overlap, count_overlap
 from tsdae_kit.evaluation.tasks import Pairs, Retrieval
 

@@ -16,7 +16,7 @@ from sentence_transformers import SentenceTransformer
 
 from tests.tiny import make_sentences
 from tsdae_kit import adapt, fine_tune, load_prepared, prepare_corpus, score_models
-from tsdae_kit.config.python_inputs import name_models
+from tsdae_kit.config.python_objects import name_models
 from tsdae_kit.errors import KitError
 
 SHORT: dict[str, Any] = {"max_steps": 2, "batch_size": 4, "device": "cpu", "precision": "fp32"}

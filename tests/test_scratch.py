@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 from tests.tiny import SHORT, assert_equal_to_the_bit, make_sentences
 from tsdae_kit import adapt
 from tsdae_kit.corpus.words import SPACELESS
-from tsdae_kit.models.scratch import make_encoder, make_tokenizer
+from tsdae_kit.models.from_scratch import make_encoder, make_tokenizer
 from tsdae_kit.training.progress import Progress
 
 SPACELESS_CHARACTER = f"[{SPACELESS}]"

@@ -5,7 +5,7 @@ from typing import Literal
 
 from sentence_transformers import SentenceTransformer
 
-from tsdae_kit.config.python_inputs import DatasetLike
+from tsdae_kit.config.python_objects import DatasetLike
 from tsdae_kit.corpus.dataset import PreparedCorpus as PreparedCorpus
 from tsdae_kit.corpus.dataset import load_prepared as load_prepared
 from tsdae_kit.corpus.noise import Noise as Noise

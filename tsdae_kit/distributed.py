@@ -62,10 +62,10 @@ def _environment() -> tuple[int, int]:
     return int(values["RANK"]), int(size)
 
 
-def _process_group() -> ModuleType:
-    from tsdae_kit import process_group  # torch: where there are several processes
+def _backend() -> ModuleType:
+    from tsdae_kit import distributed_backend  # torch: where there are several processes
 
-    return process_group
+    return distributed_backend
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def process_group(on_cpu: bool) -> Iterator[None]:
     if world_size() == 1:
         yield
         return
-    with _process_group().connected_for_training(on_cpu):
+    with _backend().connected_for_training(on_cpu):
         yield
 
 
@@ -91,7 +91,7 @@ def on_rank_0(action: Callable[[], T], name: str = "training") -> T:
     """
     if world_size() == 1:
         return action()
-    group = _process_group()
+    group = _backend()
     names = set(group.gather(name))  # and none may still be reading what rank 0 is about to write
     if len(names) > 1:
         raise KitError(
@@ -114,14 +114,14 @@ def on_rank_0(action: Callable[[], T], name: str = "training") -> T:
 
 def min_over_ranks(value: int) -> int:
     """Return the smallest value of all processes."""
-    return value if world_size() == 1 else int(min(_process_group().gather(value)))
+    return value if world_size() == 1 else int(min(_backend().gather(value)))
 
 
 def first_over_ranks(value: T | None) -> T | None:
     """Return the first value that is not ``None``, by rank: one process's error or signal concerns all."""
     if world_size() == 1:
         return value
-    return next((found for found in _process_group().gather(value) if found is not None), None)
+    return next((found for found in _backend().gather(value) if found is not None), None)
 
 
 @contextmanager

@@ -20,9 +20,9 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from tsdae_kit.corpus import defaults
+from tsdae_kit.corpus.custom_noise import call_noise_function, load_noise_function
 from tsdae_kit.corpus.defaults import WordUnit
-from tsdae_kit.corpus.draws import MAX_DRAW, draw_numbers, function_key, make_generator, operation_key
-from tsdae_kit.corpus.noise_functions import call_noise_function, load_noise_function
+from tsdae_kit.corpus.noise_draws import MAX_DRAW, draw_numbers, function_key, make_generator, operation_key
 from tsdae_kit.corpus.noise_operations import NOISE_OPERATIONS, TWO_DRAWS_PER_WORD, NoiseInput, NoiseOperation, mask
 from tsdae_kit.corpus.words import SPLITTERS
 from tsdae_kit.errors import KitError

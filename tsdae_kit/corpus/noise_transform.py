@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from tsdae_kit.corpus.draws import draw_numbers, pair_key
 from tsdae_kit.corpus.noise import Noise
+from tsdae_kit.corpus.noise_draws import draw_numbers, pair_key
 
 
 class NoiseTransform:

@@ -18,7 +18,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from tsdae_kit.config.python_inputs import DatasetLike
+from tsdae_kit.config.python_objects import DatasetLike
 from tsdae_kit.config.settings.preparation import PrepareSettings
 from tsdae_kit.corpus import local_engine, ray_engine
 from tsdae_kit.corpus.chunk_processor import ChunkProcessor, TextSplitter
@@ -28,10 +28,10 @@ from tsdae_kit.corpus.file_search import as_file, find_files
 from tsdae_kit.corpus.files import content_digest
 from tsdae_kit.corpus.formats import Format
 from tsdae_kit.corpus.noise import Noise
+from tsdae_kit.corpus.object_files import texts_as_file
 from tsdae_kit.corpus.parsing import parse_texts
 from tsdae_kit.corpus.preparation_report import report_preparation
 from tsdae_kit.corpus.prepared_folder import KNOWN_FILES, read_manifest, write_manifest
-from tsdae_kit.corpus.python_files import texts_as_file
 from tsdae_kit.corpus.reading import read_chunks
 from tsdae_kit.corpus.sentences import ParagraphSplitter, learn_sentences
 from tsdae_kit.corpus.word_lists import common_words, read_words

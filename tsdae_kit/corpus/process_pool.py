@@ -29,9 +29,9 @@ def map_ordered(function: Callable[[Item], Result], items: Iterable[Item], worke
     """Yield ``function(item)`` for each item, in order; about two items per worker are in flight at a time.
 
     Args:
-        function: What each worker runs; must be picklable.
-        items: Its arguments, read as workers become free.
-        workers: The number of processes; 1 runs the function in this process.
+        function: Must be picklable.
+        items: Read as workers become free.
+        workers: The number of processes; 1 runs the function in this one.
 
     Raises:
         KitError: What the function raises, or if a worker was killed.

@@ -25,7 +25,7 @@ from tsdae_kit.config.settings.reading import ReadingSettings
 from tsdae_kit.console import show_duration
 from tsdae_kit.errors import KitError, warn_on_error
 from tsdae_kit.evaluation.bm25 import BM25, require_bm25, score_with_bm25
-from tsdae_kit.evaluation.data import read_tasks
+from tsdae_kit.evaluation.loading import read_tasks
 from tsdae_kit.evaluation.overlap import read_training_texts, warn_of_overlap
 from tsdae_kit.evaluation.result_tables import format_summary_table, format_task_table
 from tsdae_kit.evaluation.results import Metrics, Result, compare_models, make_rows
@@ -35,7 +35,7 @@ from tsdae_kit.filesystem import check_overwritable, check_writable, path_digest
 from tsdae_kit.framework_output import quiet_frameworks
 from tsdae_kit.models.devices import choose_device
 from tsdae_kit.models.loading import load_encoder
-from tsdae_kit.models.passed_models import borrowed_encoders
+from tsdae_kit.models.model_objects import borrowed_encoders
 from tsdae_kit.run_folder import run_of_model
 
 logger = logging.getLogger("tsdae_kit")

@@ -9,7 +9,7 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer
 
 from tsdae_kit.config.settings.reading import ReadingSettings
-from tsdae_kit.evaluation.data import DEFAULT_READING, holds_split, read_tasks
+from tsdae_kit.evaluation.loading import DEFAULT_READING, holds_split, read_tasks
 from tsdae_kit.evaluation.metrics import score
 from tsdae_kit.evaluation.scoring import Embeddings, score_task
 from tsdae_kit.evaluation.tasks import Retrieval, Task, main_metric

@@ -97,7 +97,29 @@ def training_arguments(
     Raises:
         KitError: If an extra argument is unknown, has a flag of its own or an impossible value.
     """
-    ours = {
+    defaults = {"batch_sampler": LengthGroupedBatchSampler, **(task_defaults or {})}
+    if settings.report_to not in ("none", *get_available_reporting_integrations()):
+        raise KitError(
+            f"--report-to {settings.report_to} needs a package. Install it: pip install {settings.report_to}."
+        )
+    extra = _parse_extra(settings.trainer)
+    if isinstance(extra.get("learning_rate_mapping"), dict):  # with the decoder's
+        extra["learning_rate_mapping"] = {**defaults.get("learning_rate_mapping", {}), **extra["learning_rate_mapping"]}
+    try:
+        arguments = SentenceTransformerTrainingArguments(
+            **{**defaults, **_from_settings(settings, device, evaluates), **extra}
+        )
+        _check_by_use(arguments)
+    except (TypeError, ValueError, ImportError) as error:
+        raise KitError(f"The trainer refuses its arguments: {first_line(error)}. Check --trainer.") from error
+    _check_extra(arguments, extra)
+    arguments.dataloader_drop_last = False  # the library drops a short batch where there are several processes
+    return arguments
+
+
+def _from_settings(settings: RunSettings, device: str, evaluates: bool) -> dict[str, Any]:
+    """Return the arguments that the settings decide."""
+    return {
         "output_dir": str(settings.output),
         "num_train_epochs": settings.epochs,
         "max_steps": settings.max_steps or -1,
@@ -120,19 +142,10 @@ def training_arguments(
         "report_to": settings.report_to,
         "disable_tqdm": True,
     }
-    defaults = {"batch_sampler": LengthGroupedBatchSampler, **(task_defaults or {})}
-    if settings.report_to not in ("none", *get_available_reporting_integrations()):
-        raise KitError(
-            f"--report-to {settings.report_to} needs a package. Install it: pip install {settings.report_to}."
-        )
-    extra = _parse_extra(settings.trainer)
-    if isinstance(extra.get("learning_rate_mapping"), dict):  # beside the decoder's
-        extra["learning_rate_mapping"] = {**defaults.get("learning_rate_mapping", {}), **extra["learning_rate_mapping"]}
-    try:
-        arguments = SentenceTransformerTrainingArguments(**{**defaults, **ours, **extra})
-        _check_by_use(arguments)
-    except (TypeError, ValueError, ImportError) as error:
-        raise KitError(f"The trainer refuses its arguments: {first_line(error)}. Check --trainer.") from error
+
+
+def _check_extra(arguments: SentenceTransformerTrainingArguments, extra: Mapping[str, Any]) -> None:
+    """Refuse arguments of ``--trainer`` that would have no effect."""
     if arguments.lr_scheduler_type == "constant" and (idle := extra.keys() & {"warmup_steps", "lr_scheduler_kwargs"}):
         raise KitError(
             f"--trainer {' and '.join(sorted(idle))} would do nothing: the rate is constant. "
@@ -140,8 +153,6 @@ def training_arguments(
         )
     if arguments.dataloader_persistent_workers and not arguments.dataloader_num_workers:
         raise KitError("--trainer dataloader_persistent_workers needs processes that make batches. Add --workers 1.")
-    arguments.dataloader_drop_last = False  # the library drops a short batch where there are several processes
-    return arguments
 
 
 def _check_by_use(arguments: SentenceTransformerTrainingArguments) -> None:

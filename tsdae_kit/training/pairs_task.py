@@ -15,19 +15,19 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from tsdae_kit import distributed
-from tsdae_kit.config.python_inputs import DatasetLike
+from tsdae_kit.config.python_objects import DatasetLike
 from tsdae_kit.config.settings.fine_tuning import FineTuneSettings, Objective
 from tsdae_kit.corpus.chunk_processor import read_sentences
 from tsdae_kit.corpus.files import content_digest, is_evaluation_data
 from tsdae_kit.corpus.formats import Format
-from tsdae_kit.corpus.python_files import pairs_as_file
+from tsdae_kit.corpus.object_files import pairs_as_file
 from tsdae_kit.corpus.sampling import evenly_spaced
 from tsdae_kit.errors import KitError
 from tsdae_kit.labelled.column_names import LABEL
 from tsdae_kit.labelled.loading import load_labelled
 from tsdae_kit.labelled.pairs import LabelledFile, LabelledPairs, positive_pairs
 from tsdae_kit.models.loading import load_encoder
-from tsdae_kit.models.passed_models import with_saved_model
+from tsdae_kit.models.model_objects import with_saved_model
 from tsdae_kit.models.prompts import column_prompts, describe_prompts, set_prompts
 from tsdae_kit.run_folder import RunFolder, run_of_model
 from tsdae_kit.training.arguments import training_arguments

@@ -82,7 +82,7 @@ class Progress(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Write and show one entry."""
+        """Write and show one log entry."""
         logs = logs or {}
         kinds = [kind for kind in KINDS if kind in logs]
         if not kinds:
@@ -94,34 +94,34 @@ class Progress(TrainerCallback):
         for kind in kinds:
             self.first.setdefault(kind, logs[kind])
             self.last[kind] = logs[kind]
-        if not state.is_world_process_zero:
-            return
-        entry = {"step": state.global_step, **logs, "sentences_per_second": round(self.speed, 1)}
+        if state.is_world_process_zero:
+            self._write({"step": state.global_step, **logs, "sentences_per_second": round(self.speed, 1)})
+            self._show(logs, state)
+
+    def _write(self, entry: dict[str, float]) -> None:
         try:
             with self.metrics.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(entry) + "\n")
         except OSError as error:  # a full disk must not end the run
             logger.warning("!!! %s could not be written: %s.", self.metrics, error.strerror or first_line(error))
-        place = f"step {state.global_step:>{len(str(state.max_steps))}}/{state.max_steps}"
+
+    def _show(self, logs: dict[str, float], state: TrainerState) -> None:
+        step = f"step {state.global_step:>{len(str(state.max_steps))}}/{state.max_steps}"
         if "loss" in logs:
-            left = (state.max_steps - state.global_step) * self._seconds / max(self._steps, 1)
-            begin = f"{place}  epoch {state.epoch:.2f}  loss {logs['loss']:.4f}"
-            end = f"  {self.speed:.0f} sentences/s  {show_duration(left)} left"
-            logger.info(
-                "%s%s%s",
-                begin,
-                _show_components(logs, shutil.get_terminal_size((_WIDTH, 24)).columns - len(begin + end)),
-                end,
-            )
-        else:
-            names = {"eval_loss": "held-out loss {:.4f}", "eval_perplexity": "perplexity {:.4g} a word",
-                     "eval_score": "score {:.2f}"}  # fmt: skip
-            shown = [form.format(logs[name]) for name, form in names.items() if name in logs]
-            logger.info("%s  %s", place, "  ".join(shown))
+            seconds_left = (state.max_steps - state.global_step) * self._seconds / max(self._steps, 1)
+            start = f"{step}  epoch {state.epoch:.2f}  loss {logs['loss']:.4f}"
+            end = f"  {self.speed:.0f} sentences/s  {show_duration(seconds_left)} left"
+            width = shutil.get_terminal_size((_WIDTH, 24)).columns - len(start + end)
+            logger.info("%s%s%s", start, _show_components(logs, width), end)
+            return
+        formats = {"eval_loss": "held-out loss {:.4f}", "eval_perplexity": "perplexity {:.4g} a word",
+                   "eval_score": "score {:.2f}"}  # fmt: skip
+        shown = [text.format(logs[name]) for name, text in formats.items() if name in logs]
+        logger.info("%s  %s", step, "  ".join(shown))
 
 
-def _show_components(logs: dict[str, float], room: int) -> str:
+def _show_components(logs: dict[str, float], width: int) -> str:
     """Return a loss's components, where there are several and the line has room for them."""
     parts = {name.removeprefix(_COMPONENT): value for name, value in logs.items() if name.startswith(_COMPONENT)}
     shown = f" ({', '.join(f'{name} {value:.3g}' for name, value in parts.items())})"
-    return shown if len(parts) > 1 and len(shown) <= room else ""
+    return shown if len(parts) > 1 and len(shown) <= width else ""

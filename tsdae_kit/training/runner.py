@@ -161,12 +161,8 @@ def _train(task: TrainingTask[Any, Any], run: Run, data: TrainingData, stack: Ex
     # From here on nothing is refused any more: the run's folder may appear.
     record = run.record
     if record is None:
-        facts = {
-            "data": data.fingerprint,
-            "max_length": encoder.max_seq_length,
-            "goals": {one.name: one.digest for one in validation_sets},
-            "about": _describe(settings, inputs),
-        }
+        facts = {"data": data.fingerprint, "max_length": encoder.max_seq_length, "about": _describe(settings, inputs),
+                 "goals": {one.name: one.digest for one in validation_sets}}  # fmt: skip
         record = on_rank_0(lambda: begin_run(task.name, settings, facts))
         settings = replace(settings, overwrite=False)  # done: the folder now holds this run
         _log_to_file(run, stack)

@@ -26,10 +26,10 @@ from tsdae_kit.errors import KitError
 from tsdae_kit.labelled.loading import load_labelled
 from tsdae_kit.labelled.pairs import LabelledPairs, positive_pairs
 from tsdae_kit.models.encoders import count_parameters
+from tsdae_kit.models.from_scratch import make_encoder
+from tsdae_kit.models.model_objects import with_saved_model
 from tsdae_kit.models.names import is_sentence_encoder
-from tsdae_kit.models.passed_models import with_saved_model
 from tsdae_kit.models.prompts import column_prompts, describe_prompts, set_prompts, text_prompt
-from tsdae_kit.models.scratch import make_encoder
 from tsdae_kit.models.vocabulary import add_words
 from tsdae_kit.training.arguments import training_arguments
 from tsdae_kit.training.batch_samplers import find_longest

@@ -16,7 +16,7 @@ from typing import Any, TypeGuard, cast
 
 from pyarrow import parquet
 
-from tsdae_kit.config.python_inputs import DatasetLike, with_placeholder
+from tsdae_kit.config.python_objects import DatasetLike, with_placeholder
 from tsdae_kit.config.settings.preparation import PrepareSettings
 from tsdae_kit.errors import KitError
 
