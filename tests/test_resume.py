@@ -62,6 +62,28 @@ def test_an_interrupted_run_ends_in_the_same_bits(
     assert_equal_to_the_bit(whole, Path("broken"))
 
 
+def test_a_run_that_was_begun_under_the_old_names_of_settings_goes_on_to_the_bit(
+    tiny_model: Path, tiny_data: Path, uninterrupted: Path
+) -> None:
+    with interrupted_after(14):
+        adapt(output="broken", model=str(tiny_model), data=tiny_data, **SHORT)
+    record = json.loads(Path("broken/run.json").read_text())
+    old = {
+        "contrastive_weight": "contrast",
+        "drift_penalty": "anchor",
+        "base_weight": "base_share",
+        "pairs": "with_pairs",
+    }
+    record["settings"] = {old.get(name, name): value for name, value in record["settings"].items()}
+    del record["task"]
+    Path("broken/run.json").write_text(json.dumps(record))
+    adapt(output="broken", resume=True)
+    assert_equal_to_the_bit(uninterrupted, Path("broken"))
+    record = json.loads(Path("broken/run.json").read_text())
+    assert record["task"] == "tsdae"
+    assert not record["settings"].keys() & set(old.values())
+
+
 def test_noise_and_decoder_really_matter_to_this_comparison(
     tiny_model: Path, tiny_data: Path, uninterrupted: Path
 ) -> None:
