@@ -28,11 +28,17 @@ from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncod
 from transformers import AutoModelForMaskedLM, DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
 from tsdae_kit import adapt, fine_tune, load_prepared, prepare_corpus
-from tsdae_kit.config.settings.training import SCRATCH, ScratchSize, TrainSettings
+from tsdae_kit.config.settings import (
+    ENCODER_LEARNING_RATE,
+    MAX_WARMUP_STEPS,
+    SCRATCH,
+    ScratchSize,
+    TrainSettings,
+)
 from tsdae_kit.corpus.noise_transform import NoiseTransform
 from tsdae_kit.models.devices import choose_device
 from tsdae_kit.models.loading import load_encoder
-from tsdae_kit.training.tsdae_task import ENCODER_LEARNING_RATE, MAX_WARMUP_STEPS, TSDAETask
+from tsdae_kit.training.tsdae_task import TSDAETask
 
 BATCH, LENGTH, RATE, HELD_OUT = 32, 32, 2e-5, 200
 ALIKE: dict[str, Any] = {"precision": "fp32", "workers": 0}  # whatever the machine has

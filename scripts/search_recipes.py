@@ -30,7 +30,7 @@ from transformers import TrainerCallback
 from scripts.compare import main_tasks
 from scripts.methods import ALIKE, layer_rates, prepare_once
 from tsdae_kit import ResumableTrainer, TSDAELoss, load_prepared
-from tsdae_kit.config.settings.training import DecoderKind, TrainSettings
+from tsdae_kit.config.settings import DecoderKind, TrainSettings
 from tsdae_kit.corpus.noise_transform import NoiseTransform
 from tsdae_kit.evaluation.loading import read_tasks
 from tsdae_kit.evaluation.metrics import score

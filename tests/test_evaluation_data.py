@@ -20,8 +20,7 @@ from pyarrow import parquet
 from tests.tiny import make_sentences
 from tsdae_kit import KitError
 from tsdae_kit.config.fields import flag
-from tsdae_kit.config.settings.evaluation import EvaluateSettings
-from tsdae_kit.config.settings.reading import ReadingSettings
+from tsdae_kit.config.settings import EvaluateSettings, ReadingSettings
 from tsdae_kit.corpus.files import is_evaluation_data
 from tsdae_kit.evaluation.bm25 import score_with_bm25
 from tsdae_kit.evaluation.loading import read_tasks

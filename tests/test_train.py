@@ -20,8 +20,8 @@ from sentence_transformers import SentenceTransformer
 from tests.test_resume import interrupted_after
 from tests.tiny import assert_averaged, assert_equal_to_the_bit, make_sentences
 from tsdae_kit import KitError, NoiseTransform, adapt, load_prepared, prepare_corpus
+from tsdae_kit.config.settings import BASE_WEIGHT, CONTRASTIVE_WEIGHT, DRIFT_PENALTY
 from tsdae_kit.train import main
-from tsdae_kit.training.tsdae_task import BASE_WEIGHT, CONTRASTIVE_WEIGHT, DRIFT_PENALTY
 
 SHORT: dict[str, Any] = {"batch_size": 16, "max_steps": 6, "save_steps": 3, "logging_steps": 2}
 

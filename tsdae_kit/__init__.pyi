@@ -107,10 +107,10 @@ def adapt(
         epochs: passes over the data [1.0].
         eval_data: evaluation data; the step with the best score becomes final/.
         resume: continue from the newest intact checkpoint (or PATH); without one, start at step 0.
-        recipe: paper: batches of 8, learning rates of 3e-5, no warm-up, unless set explicitly [default].
+        recipe: paper: batches of 8, learning rates of 3e-05, no warm-up, unless set explicitly [default].
         max_steps: steps to train, instead of --epochs.
         gradient_accumulation_steps: batches per step [1].
-        learning_rate: learning rate of the encoder (default: 2e-5; adapters: 1e-4; from scratch: the decoder's).
+        learning_rate: learning rate of the encoder (default: 2e-05; adapters: 0.0001; from scratch: the decoder's).
         scratch_size: size of --model scratch: 2 layers of 128, 4 of 256, or 4 of 512 [mini].
         add_words: file of words, one per line, to add to the tokenizer.
         decoder: decoder that rebuilds the sentence (auto: cross-attention if the model family has it) [auto].

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tsdae_kit.config.settings.reading import ReadingSettings
+from tsdae_kit.config.settings import ReadingSettings
 from tsdae_kit.corpus.files import is_evaluation_data, kind_of, stem_of
 from tsdae_kit.corpus.formats import Format
 from tsdae_kit.corpus.prepared_folder import read_manifest

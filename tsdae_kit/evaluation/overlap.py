@@ -15,8 +15,7 @@ from pathlib import Path
 
 from nltk.tokenize.punkt import PunktSentenceTokenizer
 
-from tsdae_kit.config.settings.preparation import PrepareSettings
-from tsdae_kit.config.settings.reading import ReadingSettings
+from tsdae_kit.config.settings import PrepareSettings, ReadingSettings
 from tsdae_kit.corpus.cleaning import clean_text
 from tsdae_kit.corpus.formats import Format
 from tsdae_kit.corpus.parsing import read_rows

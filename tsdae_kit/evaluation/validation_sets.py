@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
-from tsdae_kit.config.settings.reading import ReadingSettings
+from tsdae_kit.config.settings import ReadingSettings
 from tsdae_kit.evaluation.loading import DEFAULT_READING, holds_split, read_tasks
 from tsdae_kit.evaluation.metrics import score
 from tsdae_kit.evaluation.scoring import Embeddings, score_task

@@ -13,7 +13,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard
 
-from tsdae_kit.config.settings.training import RunSettings, TrainSettings
+from tsdae_kit.config.settings import RunSettings, TrainSettings
 from tsdae_kit.reporting.rendering import render
 from tsdae_kit.run_folder import RunFolder
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tsdae_kit.config.settings.training import SCRATCH
+from tsdae_kit.config.settings import SCRATCH
 from tsdae_kit.reporting.run_report import RunReport
 from tsdae_kit.reporting.score_table import select_main_rows
 

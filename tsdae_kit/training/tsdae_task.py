@@ -13,7 +13,18 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraini
 from torch import nn
 
 from tsdae_kit import distributed
-from tsdae_kit.config.settings.training import LARGEST_BATCH, RECIPES, SCRATCH, TrainSettings
+from tsdae_kit.config.settings import (
+    ADAPTER_LEARNING_RATE,
+    BASE_WEIGHT,
+    CONTRASTIVE_WEIGHT,
+    DRIFT_PENALTY,
+    ENCODER_LEARNING_RATE,
+    LARGEST_BATCH,
+    MAX_WARMUP_STEPS,
+    RECIPES,
+    SCRATCH,
+    TrainSettings,
+)
 from tsdae_kit.console import show_bytes
 from tsdae_kit.corpus.dataset import PreparedCorpus, load_prepared
 from tsdae_kit.corpus.formats import Format
@@ -53,10 +64,6 @@ from tsdae_kit.tsdae.loss import TSDAELoss
 from tsdae_kit.tsdae.regularization import Regularization
 
 logger = logging.getLogger("tsdae_kit")
-ENCODER_LEARNING_RATE, ADAPTER_LEARNING_RATE = 2e-5, 1e-4  # of a pretrained encoder; results/README.md
-CONTRASTIVE_WEIGHT, DRIFT_PENALTY = 1.0, 10.0  # of the regularisation terms; results/diary.md
-BASE_WEIGHT = 0.5  # of the base model in the final weight average; results/README.md
-MAX_WARMUP_STEPS = 200  # of the decoder alone; results/README.md
 _PROBE_ROWS, _SAMPLE_ROWS = 4, 1000
 _MEMORY_SHARE = 0.8  # of the free memory, for --batch-size auto
 

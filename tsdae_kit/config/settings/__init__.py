@@ -6,7 +6,13 @@ from tsdae_kit.config.settings.finished_models import ExportSettings, InspectSet
 from tsdae_kit.config.settings.preparation import PrepareSettings
 from tsdae_kit.config.settings.reading import ReadingSettings
 from tsdae_kit.config.settings.training import (
+    ADAPTER_LEARNING_RATE,
+    BASE_WEIGHT,
+    CONTRASTIVE_WEIGHT,
+    DRIFT_PENALTY,
+    ENCODER_LEARNING_RATE,
     LARGEST_BATCH,
+    MAX_WARMUP_STEPS,
     NO_PAIRS,
     RECIPES,
     SCRATCH,
@@ -17,7 +23,13 @@ from tsdae_kit.config.settings.training import (
 )
 
 __all__ = [
+    "ADAPTER_LEARNING_RATE",
+    "BASE_WEIGHT",
+    "CONTRASTIVE_WEIGHT",
+    "DRIFT_PENALTY",
+    "ENCODER_LEARNING_RATE",
     "LARGEST_BATCH",
+    "MAX_WARMUP_STEPS",
     "NO_PAIRS",
     "RECIPES",
     "SCRATCH",

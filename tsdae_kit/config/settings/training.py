@@ -20,6 +20,10 @@ DecoderKind = Literal["auto", "cross-attention", "prefix"]
 ScratchSize = Literal["tiny", "mini", "small"]
 SCRATCH = "scratch"
 LARGEST_BATCH = 512
+# Values of settings that are None until the base model is known; figures in results/README.md and results/diary.md
+ENCODER_LEARNING_RATE, ADAPTER_LEARNING_RATE = 2e-5, 1e-4  # of a pretrained encoder
+CONTRASTIVE_WEIGHT, DRIFT_PENALTY, BASE_WEIGHT = 1.0, 10.0, 0.5
+MAX_WARMUP_STEPS = 200  # of the decoder alone; else a fifth of the run
 NO_PAIRS = "no labelled pairs given: name a JSON Lines, CSV, TSV or Parquet file"
 _POSITIVE = ("epochs", "max_steps", "batch_size", "gradient_accumulation_steps", "learning_rate", "max_length",
              "lora_rank", "decoder_learning_rate", "save_steps", "save_total_limit", "eval_steps", "patience",
@@ -44,7 +48,8 @@ class RunSettings(ReadingSettings):
         record="changeable",
     )  # fmt: skip
     learning_rate: float | None = setting(
-        None, "learning rate of the encoder (default: 2e-5; adapters: 1e-4; from scratch: the decoder's)",
+        None, f"learning rate of the encoder (default: {ENCODER_LEARNING_RATE}; adapters: {ADAPTER_LEARNING_RATE}; "
+        "from scratch: the decoder's)",
         Group.SCHEDULE,
     )  # fmt: skip
     lora_rank: int | None = setting(
@@ -52,8 +57,8 @@ class RunSettings(ReadingSettings):
     )
     base_weight: float | None = setting(
         None,
-        "share of the base model's weights in the final weights (default: 0.5; with adapters, from a plain language "
-        "model or from scratch: 0)",
+        f"share of the base model's weights in the final weights (default: {BASE_WEIGHT}; with adapters, from a plain "
+        "language model or from scratch: 0)",
         Group.MODEL,
     )
     max_length: int | None = setting(
@@ -165,7 +170,10 @@ class TrainSettings(RunSettings):
         Path("data/prepared"), "folder that prepare wrote", Group.MAIN, record="changeable"
     )  # fmt: skip
     recipe: Literal["default", "paper"] = setting(
-        "default", "paper: batches of 8, learning rates of 3e-5, no warm-up, unless set explicitly", Group.SCHEDULE
+        "default",
+        f"paper: batches of {RECIPES['paper']['batch_size']}, learning rates of "
+        f"{RECIPES['paper']['learning_rate']}, no warm-up, unless set explicitly",
+        Group.SCHEDULE,
     )
     batch_size: int | Literal["auto"] = setting(  # type: ignore[assignment]  # a number, once the run has begun
         32, f"sentences per step and process; auto: the largest power of two that fits, at most {LARGEST_BATCH}",
@@ -177,15 +185,19 @@ class TrainSettings(RunSettings):
     decoder_learning_rate: float = setting(3e-4, "learning rate of the decoder's own weights", Group.MODEL)
     decoder_warmup_steps: int | None = setting(
         None,
-        "first steps that train the decoder alone (default: a fifth of the run, at most 200; from scratch: 0)",
+        f"first steps that train the decoder alone (default: a fifth of the run, at most {MAX_WARMUP_STEPS}; from "
+        "scratch: 0)",
         Group.MODEL,
     )
     contrastive_weight: float | None = setting(
-        None, "weight of the in-batch contrastive loss between noisy and clean sentences (default: 1)", Group.MODEL
+        None,
+        f"weight of the in-batch contrastive loss between noisy and clean sentences (default: {CONTRASTIVE_WEIGHT:g})",
+        Group.MODEL,
     )
     drift_penalty: float | None = setting(
         None,
-        "weight of 1 - cosine between a clean sentence's embedding and the base model's (default: 10; from scratch: 0)",
+        f"weight of 1 - cosine between a clean sentence's embedding and the base model's (default: {DRIFT_PENALTY:g}; "
+        "from scratch: 0)",
         Group.MODEL,
     )
     noise: str | None = setting(None, NOISE_HELP, Group.ADVANCED, record="left out", metavar="MODULE.FUNCTION")
