@@ -1,8 +1,8 @@
 """Settings from explicit values: command-line strings, YAML values and Python objects become the field types.
 
-pydantic was measured for this (2.14): about a third of 32 probed values were accepted or refused differently (``1.0`` and ``true``
-as whole numbers, ``1`` as a truth value, one text for a list), so that most types needed a validator of their own, for
-0.13 s more before each command.
+pydantic was measured for this (2.14): about a third of 32 probed values were accepted or refused differently (``1.0``
+and ``true`` as whole numbers, ``1`` as a truth value, one text for a list), so that most types needed a validator of
+their own, for 0.13 s more before each command.
 """
 
 from __future__ import annotations
