@@ -19,6 +19,6 @@ fi
 echo "Tested with" $floors
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1
 
-# Stages, noise, loss, engine and resume; not what needs an extra (bm25), nor the slow tests of memory and of a hundred lines.
+# Stages, noise, loss, engine and resume; not what needs an extra (bm25), nor what is slow.
 exec .venv-minimum/bin/python -m pytest --numprocesses 2 --dist worksteal tests/test_{settings,noise,prepare,loss,batches,trainer,checkpoints,train,resume,finetune,evaluate}.py \
-    -k "not bm25 and not side_by_side and not memory_does_not_grow and not two_lines_of_the_readme" "$@"
+    -m "not slow" -k "not bm25 and not side_by_side" "$@"
