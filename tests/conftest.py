@@ -21,9 +21,18 @@ from tsdae_kit import adapt
 torch.set_num_threads(1)  # tiny tensors: more threads only cost, and other processes run beside
 
 
+LONGEST = (  # ten seconds and more
+    "test_the_tutorial_runs",
+    "test_all_stages_of_a_plan_run_in_the_processes_of_one_launch",
+    "test_the_two_lines_of_the_readme_work_on_a_hundred_lines",
+    "test_a_run_killed_at_random_moments",
+    "test_ray_gives_the_local_engines_rows",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start the long tests first, so that no worker waits at the end for the other's last one."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Start the longest tests first, so that no worker waits at the end for the other's last one."""
+    items.sort(key=lambda item: not item.name.startswith(LONGEST))
 
 
 def pytest_collection_finish() -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from tests.test_families import GIVEN, make
-from tests.tiny import make_sentences
+from tests.tiny import make_sentences, rest_slow
 from tsdae_kit import TSDAELoss, adapt
 from tsdae_kit.errors import KitError
 from tsdae_kit.models.adapters import add_adapters, merge_adapters
@@ -66,7 +66,7 @@ def test_the_decoder_shares_the_adapters_and_adds_no_learning_weight_of_the_enco
     assert bool(embedding.any())
 
 
-@pytest.mark.parametrize("kind", ["cross-attention", "prefix"])
+@pytest.mark.parametrize("kind", rest_slow("cross-attention", "prefix"))
 def test_a_killed_run_with_adapters_ends_in_the_same_bits(kind: str, tmp_path: Path, tiny_data: Path) -> None:
     model = make("bert", tmp_path)
     given = GIVEN | {"model": str(model), "data": tiny_data, "lora_rank": 4, "decoder": kind}

@@ -11,7 +11,7 @@ from datasets import load_from_disk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.tiny import make_sentences
+from tests.tiny import make_sentences, rest_slow
 from tsdae_kit import KitError, load_prepared, prepare_corpus
 from tsdae_kit.corpus import local_engine
 from tsdae_kit.corpus.cleaning import CleaningRules, clean_text
@@ -145,7 +145,7 @@ def contents(folder: str) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
 
 
-@pytest.mark.parametrize("split", ["line", "sentences"])
+@pytest.mark.parametrize("split", rest_slow("line", "sentences"))
 def test_the_same_bytes_for_any_number_of_workers(split: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_engine, "_BYTES_PER_WORKER", 1)
     monkeypatch.setattr("tsdae_kit.corpus.blocks.BLOCK_BYTES", 2000)

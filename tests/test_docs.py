@@ -39,11 +39,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
+@pytest.mark.slow
 def test_every_public_name_is_on_the_api_page(site: Path) -> None:
     page = (site / "docs/api.html").read_text(encoding="utf-8")
     assert {name for name in tsdae_kit.__all__ if f'id="tsdae_kit.{name}"' not in page} == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_every_setting_stands_there_with_its_default_and_help(site: Path, kind: type) -> None:
     page = (site / "docs/api.html").read_text(encoding="utf-8")
@@ -55,6 +57,7 @@ def test_every_setting_stands_there_with_its_default_and_help(site: Path, kind: 
         assert entry.default in (None, ()) or str(entry.default) in text
 
 
+@pytest.mark.slow
 def test_every_document_is_in_the_site(site: Path) -> None:
     assert [path for path in MARKDOWN if not (site / path.relative_to(ROOT)).with_suffix(".html").exists()] == []
     assert (site / "docs/tutorial.html").read_text(encoding="utf-8").count("highlight-python") > 8
@@ -62,6 +65,7 @@ def test_every_document_is_in_the_site(site: Path) -> None:
     assert 'url=docs/index.html"' in (site / "index.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_its_pages_load_nothing_from_elsewhere(site: Path) -> None:
     for page in site.rglob("*.html"):
         loaded = re.findall(r"<(?:script|img|link)\b[^>]*?(?:src|href)=\"(https?:[^\"]+)", page.read_text("utf-8"))

@@ -16,7 +16,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling
 from transformers import AutoTokenizer
 
-from tests.tiny import make_sentences
+from tests.tiny import make_sentences, rest_slow
 from tsdae_kit import KitError, export_model
 from tsdae_kit.export import main
 from tsdae_kit.models import onnx_export
@@ -45,7 +45,7 @@ def already_exported(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("already_exported")
-@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+@pytest.mark.parametrize("kind", rest_slow("onnx", "openvino"))
 def test_the_exported_model_computes_the_same_embeddings(tiny_model: Path, kind: str, exported: Path) -> None:
     """Also in batches of other sizes than at the export, and for truncated texts."""
     if kind == "openvino":
@@ -88,7 +88,7 @@ def test_what_cannot_be_exported_is_one_line(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+@pytest.mark.parametrize("kind", rest_slow("onnx", "openvino"))
 def test_embeddings_are_cut_as_encode_cuts_them(tiny_model: Path, kind: str) -> None:
     """Also after a projection and a normalization, and with texts truncated at the model's maximum length."""
     first = SentenceTransformer(str(tiny_model), device="cpu")[0]
@@ -104,6 +104,7 @@ def test_embeddings_are_cut_as_encode_cuts_them(tiny_model: Path, kind: str) -> 
     np.testing.assert_allclose(embed(folder, texts), wanted, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_prompts_are_named_and_stand_before_the_texts(tiny_model: Path, messages: Any) -> None:
     prompts = {"query": "our patient ", "document": ""}
     encoder = SentenceTransformer(str(tiny_model), prompts=prompts, default_prompt_name="query", device="cpu")
@@ -113,6 +114,7 @@ def test_prompts_are_named_and_stand_before_the_texts(tiny_model: Path, messages
     np.testing.assert_allclose(embed(folder, ["our patient a rash"]), encoder.encode(["a rash"]), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_prompt_that_is_left_out_of_the_pooling_is_refused(tiny_model: Path) -> None:
     """Token ids do not tell where the prompt ends; without prompts there is nothing to exclude."""
     encoder = SentenceTransformer(str(tiny_model), prompts={"query": "our patient "}, device="cpu")

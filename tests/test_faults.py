@@ -22,7 +22,7 @@ import torch
 from transformers.trainer_pt_utils import safe_globals
 
 from tests.test_checkpoints import DAMAGES
-from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, finish, last_step, make_sentences, send, start
+from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, finish, last_step, make_sentences, rest_slow, send, start
 from tsdae_kit import KitError, adapt, export_model, prepare_corpus, score_models, write_report
 from tsdae_kit.errors import RunStopped, first_line, run_command, warn_on_error
 from tsdae_kit.filesystem import atomic_file, folder_lock, write_json
@@ -52,7 +52,7 @@ def at_step(patch: pytest.MonkeyPatch, step: int, action: Any) -> None:
     patch.setattr(Progress, "on_step_begin", act)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("number", rest_slow(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1))
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_signal_ends_the_run_whole_with_code_75(
     number: signal.Signals, workers: int, given: dict[str, Any], uninterrupted: Path
@@ -192,7 +192,10 @@ def test_the_optimizers_state_of_shared_weights_is_stored_once(uninterrupted: Pa
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("PytorchStreamWriter failed writing file")]
+    "error",
+    rest_slow(
+        OSError(errno.ENOSPC, "No space left on device"), RuntimeError("PytorchStreamWriter failed writing file")
+    ),
 )
 def test_a_save_that_fails_leaves_nothing_and_the_run_goes_on(
     error: Exception, given: dict[str, Any], uninterrupted: Path, monkeypatch: pytest.MonkeyPatch,
@@ -485,7 +488,7 @@ def test_the_lock_holds_inside_one_process_and_leaving_a_second_does_not_free_th
     assert is_free()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("number", rest_slow(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1))
 @pytest.mark.parametrize("place", ["training.runner.choose_device", "training.runner._write_final"])
 def test_a_signal_while_a_model_is_loaded_or_written_ends_the_run_in_the_same_way(
     place: str, number: signal.Signals, given: dict[str, Any], uninterrupted: Path

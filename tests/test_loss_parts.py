@@ -20,7 +20,7 @@ from tests.test_loss import make_batch
 from tests.test_processes import TWO, codes, start_two
 from tests.test_resume import interrupted_after
 from tests.test_trainer import arguments
-from tests.tiny import SHORT, make_sentences
+from tests.tiny import SHORT, make_sentences, rest_slow
 from tsdae_kit import ResumableTrainer, TSDAELoss, adapt
 from tsdae_kit.reporting.run_page import make_run_page
 from tsdae_kit.reporting.run_report import read_run
@@ -71,7 +71,9 @@ def test_they_are_the_terms_that_each_part_computes_alone(load_tiny: Load) -> No
     assert parts == pytest.approx({name: float(value) for name, value in alone.items()}, rel=1e-5)
 
 
-@pytest.mark.parametrize("given", [{}, {"batch_size": 4, "gradient_accumulation_steps": 2}, {"logging_steps": 4}])
+@pytest.mark.parametrize(
+    "given", rest_slow({"batch_size": 4, "gradient_accumulation_steps": 2}, {}, {"logging_steps": 4})
+)
 def test_in_a_run_they_add_up_to_the_loss_in_each_line(
     given: dict[str, Any], tiny_model: Path, tiny_data: Path, messages: Callable[[], str]
 ) -> None:

@@ -171,6 +171,7 @@ def test_the_batch_size_auto_is_what_fits_and_recorded(
     assert "!!! The longest sentences may not fit; " in messages()
 
 
+@pytest.mark.slow
 def test_a_checkpointed_run_ends_in_the_bits_of_a_plain_one(tiny_model: Path, tiny_data: Path) -> None:
     given = SHORT | {"model": str(tiny_model), "data": tiny_data, "max_steps": 6, "decoder_warmup_steps": 2}
     adapt(**given, output="plain")

@@ -134,6 +134,7 @@ def test_two_processes_follow_one_with_the_double_batch(
         torch.testing.assert_close(both[name], tensor, rtol=1e-3, atol=2e-5, msg=name)
 
 
+@pytest.mark.slow
 def test_two_processes_with_a_prefix_decoder_follow_one_too(still: Path, tiny_data: Path, tmp_path: Path) -> None:
     given = {"data": tiny_data, "model": str(still), "decoder": "prefix", "device": "cpu"}
     assert codes(start_two({**TWO, **given, "output": tmp_path / "two"}, tmp_path / "digests")) == [0, 0]

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, sync_playwright
 from sentence_transformers import SentenceTransformer
 
 from tests.test_prepare import Page
-from tests.tiny import SHORT, make_sentences
+from tests.tiny import SHORT, make_sentences, rest_slow
 from tsdae_kit import KitError, adapt, fine_tune, load_prepared, score_models, write_report
 from tsdae_kit.errors import RunStopped
 from tsdae_kit.reporting.run_page import make_run_page
@@ -308,7 +308,7 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
-@pytest.mark.parametrize("name", ["run/report.html", "comparison.html", "prepared/report.html"])
+@pytest.mark.parametrize("name", rest_slow("run/report.html", "comparison.html", "prepared/report.html"))
 def test_in_a_browser_the_page_fits_a_phone_reaches_for_nothing_and_follows_the_scheme(
     run: Path, browser: Browser, name: str, tiny_data: Path
 ) -> None:

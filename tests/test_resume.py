@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, finish, last_step, send, start
+from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, finish, last_step, rest_slow, send, start
 from tsdae_kit import KitError, adapt
 from tsdae_kit.run_folder import RunFolder, checkpoint_step
 from tsdae_kit.training.progress import Progress
@@ -37,7 +37,7 @@ def interrupted_after(step: int) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("case", "settings", "interruptions"),
-    [
+    rest_slow(
         ("within an epoch", {}, [6, 14]),
         ("in the decoder's warm-up", {}, [4]),
         ("across epochs and at the border", {"save_steps": 23}, [25]),
@@ -46,7 +46,7 @@ def interrupted_after(step: int) -> Iterator[None]:
         ("fixed noise", {"fixed_noise": True}, [25]),
         ("schedule with a decay", {"trainer": {"lr_scheduler_type": "cosine", "warmup_steps": 3}}, [9]),
         ("bf16", {"precision": "bf16"}, [9]),
-    ],
+    ),
 )
 def test_an_interrupted_run_ends_in_the_same_bits(
     case: str, settings: dict[str, Any], interruptions: list[int], tiny_model: Path, tiny_data: Path,

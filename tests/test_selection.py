@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from tests.test_resume import interrupted_after
-from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, make_sentences
+from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, make_sentences, rest_slow
 from tsdae_kit import KitError, adapt, fine_tune, prepare_corpus, score_models, train
 from tsdae_kit.errors import NoGain
 from tsdae_kit.evaluation.validation_sets import read_validation_set
@@ -88,7 +88,8 @@ def test_scores_are_those_of_evaluate_and_scoring_changes_no_bit(given: dict[str
 
 
 @pytest.mark.parametrize(
-    ("scores", "best"), [((50, 60, 55, 40), 10), ((50, 49, 51, 51), 20), ((1, 2, 3, 4), STEPS), ((60, 59, 60, 40), 0)]
+    ("scores", "best"),
+    rest_slow(((50, 60, 55, 40), 10), ((50, 49, 51, 51), 20), ((1, 2, 3, 4), STEPS), ((60, 59, 60, 40), 0)),
 )
 def test_the_best_step_becomes_the_final_model(
     given: dict[str, Any], scripted: Scripted, tiny_model: Path, scores: tuple[float, ...], best: int
@@ -103,7 +104,7 @@ def test_the_best_step_becomes_the_final_model(
 
 
 @pytest.mark.parametrize(
-    ("best", "interruptions"), [(10, [10]), (10, [11, 22]), (10, [25]), (20, [3, 9, 26]), (0, [11, 22])]
+    ("best", "interruptions"), rest_slow((10, [11, 22]), (10, [10]), (10, [25]), (20, [3, 9, 26]), (0, [11, 22]))
 )
 def test_a_killed_run_chooses_the_same_step(
     given: dict[str, Any], scripted: Scripted, best: int, interruptions: list[int]
@@ -214,7 +215,7 @@ def test_without_held_out_pairs_the_run_is_scored_all_the_same(given: dict[str, 
     assert json.loads(Path("run/run.json").read_text())["best_step"] == 10
 
 
-@pytest.mark.parametrize("interruptions", [[], [11, 22]])
+@pytest.mark.parametrize("interruptions", rest_slow([11, 22], []))
 def test_patience_ends_the_run_and_a_killed_one_at_the_same_step(
     given: dict[str, Any], scripted: Scripted, interruptions: list[int], messages: Callable[[], str]
 ) -> None:

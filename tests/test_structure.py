@@ -108,6 +108,7 @@ for path in map(Path, sys.argv[1:]):
 """
 
 
+@pytest.mark.slow
 def test_each_file_can_be_run_as_a_script() -> None:
     """In one process, which imports torch once; each with its own folder first in the path."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT.parent)}

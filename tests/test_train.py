@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 
 from tests.test_resume import interrupted_after
-from tests.tiny import assert_averaged, assert_equal_to_the_bit, make_sentences
+from tests.tiny import assert_averaged, assert_equal_to_the_bit, make_sentences, rest_slow
 from tsdae_kit import KitError, NoiseTransform, adapt, load_prepared, prepare_corpus
 from tsdae_kit.config.settings import BASE_WEIGHT, CONTRASTIVE_WEIGHT, DRIFT_PENALTY
 from tsdae_kit.train import main
@@ -408,7 +408,7 @@ def test_a_plain_language_model_is_not_held_where_it_is(tiny_model: Path, tiny_d
         assert settings["base_weight"] == (BASE_WEIGHT if anchor else 0)
 
 
-@pytest.mark.parametrize("anchor", [None, 0.0])
+@pytest.mark.parametrize("anchor", rest_slow(None, 0.0))
 def test_the_final_weights_are_averaged_with_those_of_the_base_model_the_run_keeps(
     anchor: float | None, tiny_model: Path, tiny_data: Path
 ) -> None:

@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 from tests.test_families import GIVEN
 from tests.test_finetune import FILES, tune, write
-from tests.tiny import make_sentences
+from tests.tiny import make_sentences, rest_slow
 from tsdae_kit import TSDAELoss, adapt, inspect_run, score_models
 
 CUT = 12  # of 32 values
@@ -30,7 +30,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return dict(SentenceTransformer(str(folder), device="cpu").named_parameters())
 
 
-@pytest.mark.parametrize("decoder", ["cross-attention", "prefix"])
+@pytest.mark.parametrize("decoder", rest_slow("cross-attention", "prefix"))
 def test_stage_one_trains_the_whole_embedding_and_the_final_model_cuts_it_as_before(
     decoder: Any, cut: Path, tiny_model: Path, tiny_data: Path, messages: Callable[[], str]
 ) -> None:

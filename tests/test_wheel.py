@@ -42,6 +42,7 @@ def run(installed: Path, *command: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_installed_wheel_goes_from_text_to_a_model(installed: Path, tiny_model: Path) -> None:
     assert run(installed, "-c", "import tsdae_kit; print(tsdae_kit.__file__)").startswith(str(installed))
     Path("corpus.txt").write_text("\n".join(make_sentences(120)))

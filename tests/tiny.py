@@ -113,6 +113,12 @@ def assert_equal_to_the_bit(first: Path, second: Path, step: int = STEPS) -> Non
     assert not differing, differing[:5]
 
 
+def rest_slow(*cases: Any) -> list[Any]:
+    """Return the cases of a parametrization, all but the first marked as slow: one is enough for the core."""
+    others = (case if isinstance(case, tuple) else (case,) for case in cases[1:])
+    return [cases[0], *(pytest.param(*case, marks=pytest.mark.slow) for case in others)]
+
+
 def _run(given: dict[str, Any], slow_save: float) -> None:
     multiprocessing.set_start_method("fork", force=True)  # its workers as usual, not by a fork server of their own
     torch.set_num_threads(1)
