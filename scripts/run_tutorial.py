@@ -24,12 +24,12 @@ def run_notebook(folder: Path) -> nbformat.NotebookNode:
     """
     (folder / "data").mkdir()
     (folder / "data/health").symlink_to(ROOT / "data/health")
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # on busy cores, more threads wait for each other
+    environment = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}  # on busy cores, more threads wait for each other
+    environment |= os.environ | {"NO_COLOR": "1"}  # the output is kept as plain text
     notebook: nbformat.NotebookNode = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(
         notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
-    ).execute()
+    ).execute(env=environment)
     return notebook
 
 
