@@ -159,7 +159,7 @@ def test_an_unknown_setting_is_refused_with_its_nearest_or_with_all() -> None:
     ("name", "value"),
     [
         ("batch_size", 8.0), ("batch_size", "8.0"), ("batch_size", True), ("epochs", True), ("epochs", "nan"),
-        ("epochs", None), ("fixed_noise", 1), ("fixed_noise", "yes"), ("resume", 1), ("model", None),
+        ("epochs", None), ("require_gain", 1), ("require_gain", "yes"), ("resume", 1), ("model", None),
         ("precision", "fp8"), ("columns", None),
     ],
 )  # fmt: skip

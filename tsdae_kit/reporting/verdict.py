@@ -60,8 +60,8 @@ def _find_reference(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _of_scores(rows: Sequence[Mapping[str, Any]], reference: str, base: str) -> Verdict | None:
-    """Return the verdict of rows that were compared with a reference, the average first; proxy tasks do not count."""
-    compared = [row for row in rows if "verdict" in row and not row.get("proxy")]
+    """Return the verdict of rows that were compared with a reference, the average first."""
+    compared = [row for row in rows if "verdict" in row]
     if not compared:
         return None
     compared.sort(key=lambda row: row["task"] != "average")
