@@ -33,7 +33,7 @@ from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncod
 from transformers import TrainerCallback
 
 from tsdae_kit import Noise, NoiseTransform, ResumableTrainer, TSDAELoss
-from tsdae_kit.config.settings import TrainSettings
+from tsdae_kit.config.settings.training import TrainSettings
 from tsdae_kit.framework_output import quiet_frameworks
 from tsdae_kit.models.devices import choose_device
 from tsdae_kit.models.loading import load_encoder

@@ -7,8 +7,7 @@
     python -m scripts.compare scratch ../shared/datasets    # the same for a small new model
     python -m scripts.compare scratch-mini ../shared/datasets   # and for a larger one, on a GPU
 
-A model is scored on its field's test data (Ask Ubuntu's with some 5,000 documents), on STS-B, the control, and on the
-test without labels (held-out noisy sentences find their clean ones), whose rank correlations stand below the table. Its
+A model is scored on its field's test data (Ask Ubuntu's with some 5,000 documents), and on STS-B, the control. Its
 scores, on all items and on 2,000 resamples of them, are kept in ``runs/compare``, so that a command that was broken off
 goes on where it was; ``--table`` only prints. A cell is the mean of the seeds' differences from the first row (among
 rivals the base model, among variants the default, else stage two alone), with its 95 % interval under resampling;
@@ -58,8 +57,7 @@ from scripts.methods import (
 )
 from tsdae_kit.evaluation.bootstrap import Difference, average, resample
 from tsdae_kit.evaluation.loading import read_tasks
-from tsdae_kit.evaluation.metrics import Spearman, score
-from tsdae_kit.evaluation.proxy_tasks import make_proxy_tasks
+from tsdae_kit.evaluation.metrics import score
 from tsdae_kit.evaluation.scoring import Embeddings, score_task
 from tsdae_kit.evaluation.tasks import Retrieval, Task
 from tsdae_kit.framework_output import quiet_frameworks
@@ -67,8 +65,8 @@ from tsdae_kit.models.devices import choose_device
 from tsdae_kit.models.loading import load_encoder
 
 CONTROL, DOCS, MINED = "stsb", 5000, 10_000  # documents beside the relevant ones; sentences mined for negatives
-BASE, MEAN, PROXY = "base", "mean", "noisy to clean"  # names of a row and of columns; the last is a proxy task's
-LAST = (CONTROL, MEAN, PROXY)
+BASE, MEAN = "base", "mean"  # names of a row and of a column
+LAST = (CONTROL, MEAN)
 FIELDS = {  # corpus: what is reported
     "askubuntu": ("askubuntu",),
     "twitter": ("twitter",),
@@ -169,7 +167,6 @@ class Lab:
     def measure(self, field: str, seed: int, row: str, methods: Sequence[Method]) -> None:
         """Train with the methods in turn, each from the model before it, and keep the last one's scores."""
         tasks = read_scored(self.options.data, field, self.options.tuning)
-        tasks += make_proxy_tasks(self.field(field).prepared)
         kept = read_scores(self.path(field, seed, row))
         missing = [task for task in tasks if task.name not in kept]
         if not missing:
@@ -194,7 +191,9 @@ Scores = dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]]
 
 def read_scores(path: Path) -> Scores:
     """Return by task its score, then those of its resamples; nothing if there is no such file."""
-    return dict(np.load(path)) if path.exists() else {}
+    scores = dict(np.load(path)) if path.exists() else {}
+    # Files of version 0.1 also hold a test without labels, which belongs to no mean.
+    return {task: values for task, values in scores.items() if not task.endswith(" noisy to clean")}
 
 
 def keep_scores(encoder: SentenceTransformer, tasks: Sequence[Task], kept: Scores, path: Path) -> None:
@@ -251,9 +250,6 @@ def print_table(lab: Lab, rows: Sequence[str], fields: Sequence[str], seeds: Seq
     print("| | " + " | ".join(order) + " |\n" + "|---" * (len(order) + 1) + "|")
     for row in rows:
         print(f"| {names[row]} | " + " | ".join(columns[column].get(row, "") for column in order) + " |")
-    for field in fields:
-        once = [found for (row, of, seed), found in scores.items() if of == field and (row != BASE or seed == seeds[0])]
-        print_correlations(field, once)
     kept = {
         ", ".join(map(str, key)): {task: round(float(values[0]), 2) for task, values in found.items()}
         for key, found in scores.items()
@@ -264,19 +260,7 @@ def print_table(lab: Lab, rows: Sequence[str], fields: Sequence[str], seeds: Seq
     path.write_text(json.dumps(report, indent=1) + "\n")
 
 
-def print_correlations(field: str, models: Sequence[Scores]) -> None:
-    """Print how well a field's test without labels ranks the models, beside each with labels."""
-    for task in models[0] if models else ():
-        proxies = [[float(scores[name][0]) for name in scores if PROXY in name][:1] for scores in models]
-        known = [(proxy[0], float(scores[task][0])) for proxy, scores in zip(proxies, models, strict=True) if proxy]
-        if MEAN in _columns_of(task) and len(known) > 2:
-            ranks = score(Spearman(*(np.array(values) for values in zip(*known, strict=True)))) / 100
-            print(f"{task}: rank correlation with {field} {PROXY} {ranks:+.2f}, {len(known)} models")
-
-
 def _columns_of(task: str) -> tuple[str, ...]:
-    if PROXY in task:
-        return (PROXY,)
     return (CONTROL,) if task.startswith(CONTROL) else (task, MEAN)
 
 

@@ -28,7 +28,7 @@ from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncod
 from transformers import AutoModelForMaskedLM, DataCollatorForLanguageModeling, Trainer, TrainingArguments
 
 from tsdae_kit import adapt, fine_tune, load_prepared, prepare_corpus
-from tsdae_kit.config.settings import (
+from tsdae_kit.config.settings.training import (
     ENCODER_LEARNING_RATE,
     MAX_WARMUP_STEPS,
     SCRATCH,

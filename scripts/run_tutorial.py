@@ -27,9 +27,9 @@ def run_notebook(folder: Path) -> nbformat.NotebookNode:
     environment = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}  # on busy cores, more threads wait for each other
     environment |= os.environ | {"NO_COLOR": "1"}  # the output is kept as plain text
     notebook: nbformat.NotebookNode = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(
-        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
-    ).execute(env=environment)
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute(
+        env=environment
+    )
     return notebook
 
 

@@ -4,9 +4,8 @@
 
 A domain's decoder is warmed up once (200 steps, the encoder frozen) and every recipe begins with it. At each mark two
 encoders are scored: the last, and the mean of its weights and the base model's (``blend``). Scores are those on tuning
-data: askubuntu's dev queries among 5,000 documents, cranfield, twitter's PIT dev pairs, mqp's dev pairs; beside them
-stands the test without labels (held-out noisy sentences find their clean ones). One JSON line for each; what the file
-holds already is not done again. ``--table`` prints the differences from the base model.
+data: askubuntu's dev queries among 5,000 documents, cranfield, twitter's PIT dev pairs, mqp's dev pairs. One JSON
+line for each; what the file holds already is not done again. ``--table`` prints the differences from the base model.
 """
 
 from __future__ import annotations
@@ -30,9 +29,8 @@ from transformers import TrainerCallback
 from scripts.compare import main_tasks
 from scripts.methods import ALIKE, layer_rates, prepare_once
 from tsdae_kit import ResumableTrainer, TSDAELoss, load_prepared
-from tsdae_kit.config.settings import DecoderKind, TrainSettings
+from tsdae_kit.config.settings.training import DecoderKind, TrainSettings
 from tsdae_kit.corpus.noise_transform import NoiseTransform
-from tsdae_kit.evaluation.loading import read_tasks
 from tsdae_kit.evaluation.metrics import score
 from tsdae_kit.evaluation.scoring import Embeddings, score_task
 from tsdae_kit.evaluation.tasks import Task
@@ -170,7 +168,7 @@ def measure(encoder: SentenceTransformer, tasks: list[Task]) -> float:
 class Marks(TrainerCallback):
     """Scores the encoder, and its blend with the base model, at some steps."""
 
-    def __init__(self, encoder: SentenceTransformer, tasks: list[list[Task]], marks: list[int], found: Any) -> None:
+    def __init__(self, encoder: SentenceTransformer, tasks: list[Task], marks: list[int], found: Any) -> None:
         self.encoder, self.tasks, self.marks, self.found = encoder, tasks, marks, found
         self.base = {name: p.detach().clone() for name, p in encoder.named_parameters()}
         self.mean = {name: p.detach().clone() for name, p in encoder.named_parameters()}
@@ -190,7 +188,7 @@ class Marks(TrainerCallback):
             }
             for kind, weights in kinds.items():
                 self.set(weights)
-                self.found(state.global_step, kind, *(measure(self.encoder, tasks) for tasks in self.tasks))
+                self.found(state.global_step, kind, measure(self.encoder, self.tasks))
             self.set(last)
 
     def set(self, weights: dict[str, Tensor]) -> None:
@@ -257,16 +255,15 @@ def prepare(options: argparse.Namespace, domain: str, recipe: Recipe) -> Path:
 
 def run(options: argparse.Namespace, domain: str, name: str, seed: int) -> None:
     recipe = RECIPES[name]
-    plain, prepared = (prepare(options, domain, wanted) for wanted in (RECIPES["plain"], recipe))
+    prepared = prepare(options, domain, recipe)
     pairs = load_prepared(prepared)
     data = pairs.train.with_transform(NoiseTransform(pairs.noise))
     _, folder, split = DOMAINS[domain]
     tasks = main_tasks(options.data / folder, split)
-    proxy = read_tasks(str(plain), "test")
     decoder = f"{recipe.decoder}-{recipe.tied}-{recipe.layers}-{seed}"
     cache = prepared.with_name(f"{prepared.name}-{decoder}.safetensors")
 
-    def append(step: int, kind: str, value: float, proxy: float, recipe: str = name) -> None:
+    def append(step: int, kind: str, value: float, recipe: str = name) -> None:
         line = {
             "domain": domain,
             "recipe": recipe,
@@ -274,7 +271,6 @@ def run(options: argparse.Namespace, domain: str, name: str, seed: int) -> None:
             "step": step,
             "kind": kind,
             "score": round(value, 3),
-            "proxy": round(proxy, 3),
         }
         with options.output.open("a") as stream:
             stream.write(json.dumps(line) + "\n")
@@ -283,9 +279,9 @@ def run(options: argparse.Namespace, domain: str, name: str, seed: int) -> None:
         encoder, base = (load_encoder(options.model, choose_device(None)) for _ in range(2))
         encoder.max_seq_length = base.max_seq_length = TRAINED
         if not any(e["domain"] == domain and e["recipe"] == "base" for e in read(options.output)):
-            append(0, "last", measure(base, tasks), measure(base, proxy), "base")
+            append(0, "last", measure(base, tasks), "base")
         loss = make_loss(encoder, base, data, recipe, seed, cache)
-        marks = Marks(encoder, [tasks, proxy], options.marks, append)
+        marks = Marks(encoder, tasks, options.marks, append)
         given = {
             "max_steps": options.marks[-1], "seed": seed, "learning_rate": recipe.rate, "batch_size": recipe.batch
         }  # fmt: skip

@@ -81,7 +81,7 @@ def test_a_good_plan_fits_the_schema(schema: Draft202012Validator, plan: str) ->
         ("train: {max_steps: many}", "train/max_steps", "'many' is not valid"),
         ("train: {max-steps: 1.5}", "train/max-steps", "1.5 is not valid"),
         ("train: {decoder: suffix}", "train/decoder", "'suffix' is not one of ['auto', 'cross-attention', 'prefix']"),
-        ("train: {fixed_noise: 1}", "train/fixed_noise", "1 is not of type 'boolean'"),
+        ("train: {require_gain: 1}", "train/require_gain", "1 is not of type 'boolean'"),
         ("finetune: {loss: no}", "finetune/loss", "False is not one of"),
         ("prepare: [corpus.txt]", "prepare", "is not of type 'object', 'null'"),
     ],

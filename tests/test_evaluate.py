@@ -21,8 +21,7 @@ from sentence_transformers.sentence_transformer.evaluation import (
 
 from tests.tiny import make_sentences
 from tsdae_kit import KitError, prepare_corpus, score_models
-from tsdae_kit.config.settings import EvaluateSettings
-from tsdae_kit.evaluation import proxy_tasks
+from tsdae_kit.config.settings.evaluation import EvaluateSettings
 from tsdae_kit.evaluation.loading import read_tasks
 from tsdae_kit.evaluation.scoring import Embeddings
 from tsdae_kit.evaluation.tasks import Pairs, Retrieval
@@ -155,46 +154,19 @@ def test_bm25_without_its_library_is_one_line(data: Path, monkeypatch: pytest.Mo
         score_models(models=["bm25"], data=[data])
 
 
-def test_without_labels_held_out_or_chosen_sentences_are_found_from_their_noisy_selves(tiny_model: Path) -> None:
-    write_lines(Path("corpus.txt"), make_sentences(300))
+def test_a_prepared_folder_is_refused_because_it_holds_no_labels() -> None:
+    write_lines(Path("corpus.txt"), make_sentences(30))
     prepare_corpus(files=["corpus.txt"], output="prepared")
-    (held_out,), (chosen,) = read_tasks("prepared", "test"), read_tasks("corpus.txt", "test")
-    assert isinstance(held_out, Retrieval)
-    assert isinstance(chosen, Retrieval)
-    assert (len(held_out.docs), len(chosen.docs)) == (30, 300)
-    for task in (held_out, chosen):
-        assert task.proxy
-        assert all(
-            set(n.strip(".").split()) <= set(c.strip(".").split()) for n, c in zip(task.queries, task.docs, strict=True)
-        )
-        assert sum(map(len, task.queries)) < 0.6 * sum(map(len, task.docs))
-    assert read_tasks("corpus.txt", "test") == [chosen]
-    report = score_models(models=[tiny_model], data=["prepared", "corpus.txt"], device="cpu")
-    assert [row["metric"] for row in report["results"]] == ["MRR@10"] * 2  # and no average of proxies
-    assert 0 < report["results"][0]["score"] <= 100
+    expected = r"^prepared holds no labelled data for split test \(it holds: .*\)\. Name a folder that holds queries"
+    with pytest.raises(KitError, match=expected + r"\.jsonl with docs.jsonl and qrels.tsv, .*; pairs_test.tsv\.$"):
+        score_models(models=["never loaded"], data=["prepared"])
 
 
-def test_sentences_of_one_document_are_a_second_proxy(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sentences = make_sentences(90)
-    rows = [{"id": f"d{i}", "text": "\n\n".join(sentences[3 * i : 3 * i + 3])} for i in range(28)]
-    rows += [{"id": f"alone{i}", "text": text} for i, text in enumerate(sentences[84:])]
-    write_lines(Path("docs.jsonl"), [json.dumps(row) for row in rows])
-    prepare_corpus(files=["docs.jsonl"], output="prepared", split="paragraphs")
-    _, task = read_tasks("prepared", "test")
-    assert isinstance(task, Retrieval)
-    assert task.proxy
-    assert (len(task.queries), len(task.docs)) == (28, 56)
-    for query, grades in zip(task.queries, task.grades, strict=True):
-        start = sentences.index(query) // 3 * 3
-        others = {text for text in sentences[start : start + 3] if text != query}
-        assert {task.docs[row] for row in grades} == others
-    report = score_models(models=[tiny_model], data=["prepared"], device="cpu")
-    assert [row["metric"] for row in report["results"]] == ["MRR@10"] * 2
-    monkeypatch.setattr(proxy_tasks, "MAX_ROWS", 45)  # of 90
-    _, part = read_tasks("prepared", "test")
-    assert isinstance(part, Retrieval)
-    assert 5 < len(part.queries) < 25
-    assert len(part.docs) == 2 * len(part.queries)  # whole documents
+def test_a_corpus_is_refused_because_it_holds_no_labels() -> None:
+    write_lines(Path("corpus.txt"), make_sentences(30))
+    expected = r"^corpus.txt holds no labelled data: .*Name a file of pairs \(score, text1, text2\), or a folder that"
+    with pytest.raises(KitError, match=expected + r" holds queries.jsonl with .*; rerank.jsonl; pairs_test.tsv\.$"):
+        score_models(models=["never loaded"], data=["corpus.txt"])
 
 
 def test_each_text_is_encoded_once_and_prompts_are_used(load_tiny: Callable[[], SentenceTransformer]) -> None:
@@ -247,7 +219,7 @@ def test_a_mistake_in_a_file_is_one_line_that_names_the_place(data: Path, file: 
 def test_a_folder_without_data_says_what_it_holds() -> None:
     write_lines(Path("f/corpus.txt"), SENTENCES)
     write_lines(Path("f/pairs_train.tsv"), ["1\ta\tb"])
-    with pytest.raises(KitError, match=r"holds: corpus.txt, pairs_train.tsv.*--data f/corpus.txt"):
+    with pytest.raises(KitError, match=r"holds: corpus.txt, pairs_train.tsv.*Name a folder that holds queries.jsonl"):
         read_tasks("f", "test")
     with pytest.raises(KitError, match="does not exist"):
         read_tasks("g", "test")

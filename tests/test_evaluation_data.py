@@ -20,7 +20,8 @@ from pyarrow import parquet
 from tests.tiny import make_sentences
 from tsdae_kit import KitError
 from tsdae_kit.config.fields import flag
-from tsdae_kit.config.settings import EvaluateSettings, ReadingSettings
+from tsdae_kit.config.settings.evaluation import EvaluateSettings
+from tsdae_kit.config.settings.reading import ReadingSettings
 from tsdae_kit.corpus.files import is_evaluation_data
 from tsdae_kit.evaluation.bm25 import score_with_bm25
 from tsdae_kit.evaluation.loading import read_tasks
@@ -389,7 +390,9 @@ def test_text_and_another_with_a_score_are_a_pair(names: tuple[str, ...]) -> Non
 
 def test_a_score_beside_one_text_is_refused() -> None:
     write("field/x.csv", as_csv([{"text": text, "label": i % 2} for i, text in enumerate(SENTENCES[:8])]))
-    with pytest.raises(KitError, match=r"to score without labels, remove the score column"):
+    with pytest.raises(
+        KitError, match=r"one must hold the score and two the texts\. Call them score, text1 and text2\."
+    ):
         read_tasks("field/x.csv", "test")
 
 
@@ -403,13 +406,11 @@ def test_an_empty_positive_or_negative_is_none(messages: Callable[[], str]) -> N
     assert "rerank.jsonl: 1 positives or negatives are empty and are skipped." in messages()
 
 
-def test_a_corpus_in_tsv_is_a_test_without_labels() -> None:
+def test_a_corpus_in_tsv_is_refused_because_it_holds_no_labels() -> None:
     texts = [(f"d{i}", f"{text} And it goes on for a while.") for i, text in enumerate(SENTENCES[:20])]
     write("field/c.tsv", tabbed([("id", "text"), *texts]))
-    task = read_tasks("field/c.tsv", "test")[0]
-    assert isinstance(task, Retrieval)
-    assert task.proxy
-    assert set(task.docs) == {text for _, text in texts}
+    with pytest.raises(KitError, match=r"^field/c.tsv holds no labelled data"):
+        read_tasks("field/c.tsv", "test")
 
 
 @pytest.mark.usefixtures("beir")

@@ -17,7 +17,7 @@ from tests.test_resume import interrupted_after
 from tests.tiny import ENDINGS, SUBJECTS, assert_averaged, assert_equal_to_the_bit, make_sentences
 from tests.tiny import SHORT as RUN
 from tsdae_kit import adapt, fine_tune
-from tsdae_kit.config.settings import FineTuneSettings
+from tsdae_kit.config.settings.fine_tuning import FineTuneSettings
 from tsdae_kit.errors import KitError
 from tsdae_kit.labelled.loading import load_labelled
 from tsdae_kit.training.pair_losses import make_objective
@@ -143,7 +143,7 @@ def test_several_files_are_trained_on_each_with_its_own_objective_and_resumed(
 
 def test_of_labels_0_and_1_in_batch_negatives_take_the_positives() -> None:
     file = write("pairs.jsonl", FILES["contrastive"])
-    from tsdae_kit.config.settings import FineTuneSettings
+    from tsdae_kit.config.settings.fine_tuning import FineTuneSettings
     from tsdae_kit.training.pairs_task import PairsTask
 
     settings = FineTuneSettings(files=(str(file),), loss="multiple-negatives")

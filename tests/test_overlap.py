@@ -12,7 +12,6 @@ import pytest
 from tests.tiny import make_sentences
 from tsdae_kit import adapt, fine_tune, prepare_corpus, score_models
 from tsdae_kit.corpus.prepared_folder import prepared_texts
-from tsdae_kit.evaluation.loading import read_tasks
 from tsdae_kit.evaluation.overlap import Overlap, count_overlap
 from tsdae_kit.evaluation.tasks import Pairs, Retrieval
 
@@ -41,10 +40,8 @@ def test_a_text_whose_sentences_are_all_there_is_there() -> None:
     assert count(["Yes. No.", ""], corpus) == 0
 
 
-def test_documents_and_proxies_are_not_compared() -> None:
+def test_documents_are_not_compared() -> None:
     write_corpus(SENTENCES)
-    tasks = read_tasks("prepared", "test")
-    assert count_overlap(tasks, prepared_texts(Path("prepared"))) == []
     task = Retrieval("a", ("never seen before",), tuple(SENTENCES), ({0: 1},))
     assert [overlap.count for overlap in count_overlap([task], prepared_texts(Path("prepared")))] == [0]
 

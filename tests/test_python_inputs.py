@@ -159,14 +159,15 @@ def test_another_model_object_for_the_same_output_is_refused(
 def test_model_objects_are_scored_as_their_folders_are(
     load_tiny: Callable[[], SentenceTransformer], tiny_model: Path
 ) -> None:
-    Path("corpus.txt").write_text("\n".join(make_sentences(30)))
+    pairs = zip(make_sentences(30), make_sentences(31)[1:], strict=True)
+    Path("pairs_test.tsv").write_text("".join(f"{i % 2}\t{a}\t{b}\n" for i, (a, b) in enumerate(pairs)))
     model = load_tiny()
-    report = score_models(models=[model, tiny_model], data="corpus.txt", device="cpu")
+    report = score_models(models=[model, tiny_model], data="pairs_test.tsv", device="cpu")
     scores = {row["model"]: row["score"] for row in report["results"]}
     assert scores == {"model 1": scores[str(tiny_model)], str(tiny_model): scores[str(tiny_model)]}
     assert report["settings"]["models"] == ("model 1", str(tiny_model))
-    assert list(report["digests"]) == [str(tiny_model), "corpus.txt"]
-    assert len(score_models(models=model, data=["corpus.txt"], output="one.json")["results"]) == len(scores) // 2
+    assert list(report["digests"]) == [str(tiny_model), "pairs_test.tsv"]
+    assert len(score_models(models=model, data=["pairs_test.tsv"], output="one.json")["results"]) == len(scores) // 2
 
 
 def test_names_of_model_objects_are_unique(load_tiny: Callable[[], SentenceTransformer]) -> None:

@@ -18,7 +18,8 @@ from tsdae_kit.__main__ import COMMANDS, main
 from tsdae_kit.config.command_line import parse_arguments
 from tsdae_kit.config.conversion import make_settings
 from tsdae_kit.config.fields import flag
-from tsdae_kit.config.settings import EvaluateSettings, RunSettings, TrainSettings
+from tsdae_kit.config.settings.evaluation import EvaluateSettings
+from tsdae_kit.config.settings.training import RunSettings, TrainSettings
 from tsdae_kit.plans.plan import PLANNED_COMMANDS as PLANNED
 from tsdae_kit.plans.plan import run_plan
 
@@ -74,6 +75,8 @@ def field(tiny_model: Path) -> None:
     Path("pairs.jsonl").write_text(
         '{"anchor": "a rash", "positive": "red skin"}\n{"anchor": "a fever", "positive": "high temperature"}\n'
     )
+    Path("my/evaluation").mkdir(parents=True)
+    Path("my/evaluation/pairs_test.tsv").write_text("1\ta rash\tred skin\n0\ta fever\tred skin\n")
     for name in ("all-MiniLM-L6-v2", "bert-base-uncased", "runs/tsdae/final"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).symlink_to(tiny_model)

@@ -138,7 +138,6 @@ def judge(record: dict[str, Any], selection_scores: list[Any], scores: list[Any]
             "No difference from base shown on a",
         ),
         (DONE, [], [{**BASE, "model": "bm25"}, row("t", "better")], "", "Better than bm25 on t"),
-        (DONE, [], [BASE, {**row("t", "better"), "proxy": True}], "", "Whether it helps is not known"),
         (DONE, [], [BASE, row("t", "better", model="other/final")], "", "Whether it helps is not known"),
         ({**DONE, "goals": {"t AP": "x"}, "best_step": 0}, [], [], "", "No gain"),
     ],
@@ -162,6 +161,18 @@ def test_scores_of_evaluate_in_the_runs_folder_make_the_verdict(run: Path, tiny_
     text = read_page(run).text
     assert "flatters it. On other data" not in text
     assert text.count("reference\n") == 2
+
+
+def test_scores_of_version_0_1_without_labels_are_not_shown_and_make_no_verdict(run: Path) -> None:
+    rows = [{**BASE, "proxy": True}, {**row("t", "better", model=str(run / "final")), "proxy": True}]
+    (run / "scores.json").write_text(json.dumps({"results": rows}))
+    outcome = json.loads((run / "outcome.json").read_text())
+    (run / "outcome.json").write_text(json.dumps({**outcome, "scores": rows}))
+    for scores in (None, run / "scores.json"):
+        write_report(runs=[run], scores=scores)
+        text = read_page(run).text
+        assert "Whether it helps is not known" in text
+        assert "better\n" not in text
 
 
 def test_a_run_that_is_not_finished_has_a_page_too(run: Path) -> None:

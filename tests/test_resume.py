@@ -16,6 +16,7 @@ import pytest
 
 from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, finish, last_step, rest_slow, send, start
 from tsdae_kit import KitError, adapt
+from tsdae_kit.corpus.noise_transform import NoiseTransform
 from tsdae_kit.run_folder import RunFolder, checkpoint_step
 from tsdae_kit.training.progress import Progress
 
@@ -43,7 +44,6 @@ def interrupted_after(step: int) -> Iterator[None]:
         ("across epochs and at the border", {"save_steps": 23}, [25]),
         ("two workers", {"workers": 2}, [9]),
         ("gradient accumulation", {"batch_size": 4, "gradient_accumulation_steps": 2}, [9, 24]),
-        ("fixed noise", {"fixed_noise": True}, [25]),
         ("schedule with a decay", {"trainer": {"lr_scheduler_type": "cosine", "warmup_steps": 3}}, [9]),
         ("bf16", {"precision": "bf16"}, [9]),
     ),
@@ -147,13 +147,32 @@ def test_how_often_is_evaluated_saved_and_logged_does_not_change_the_run(
 
 
 def test_each_epoch_trains_on_noise_of_its_own(tiny_model: Path, tiny_data: Path, uninterrupted: Path) -> None:
-    """With fixed noise the first epoch is the same, bit by bit, and the second is not."""
+    """With the noise of the first epoch in all, the first epoch is the same, bit by bit, and the second is not."""
     given = {"model": str(tiny_model), "data": tiny_data, **SHORT, "save_steps": 23}
     adapt(output="fresh", **given)
-    adapt(output="fixed", fixed_noise=True, **given)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NoiseTransform, "set_epoch", lambda *_: None)
+        adapt(output="fixed", **given)
     assert_equal_to_the_bit(Path("fresh"), Path("fixed"), step=23)
     with pytest.raises(AssertionError, match="encoder"):
         assert_equal_to_the_bit(Path("fresh"), Path("fixed"))
+
+
+def test_a_run_recorded_without_fixed_noise_continues_and_one_with_it_is_refused(
+    tiny_model: Path, tiny_data: Path, uninterrupted: Path
+) -> None:
+    """Records of version 0.1 hold the setting ``fixed_noise``, which is gone."""
+    with interrupted_after(14):
+        adapt(output="run", model=str(tiny_model), data=tiny_data, **SHORT)
+    record = json.loads(Path("run/run.json").read_text())
+    record["settings"]["fixed_noise"] = True
+    Path("run/run.json").write_text(json.dumps(record))
+    with pytest.raises(KitError, match=r"run of another stage or version \(fixed_noise\)\. Choose another --output"):
+        adapt(output="run", resume=True)
+    record["settings"]["fixed_noise"] = False
+    Path("run/run.json").write_text(json.dumps(record))
+    adapt(output="run", resume=True)
+    assert_equal_to_the_bit(uninterrupted, Path("run"))
 
 
 def test_a_run_folder_can_be_moved_and_resumed_there(tiny_model: Path, tiny_data: Path, uninterrupted: Path) -> None:

@@ -14,7 +14,9 @@ from sentence_transformers import SentenceTransformerTrainingArguments
 from tsdae_kit.config.command_line import parse_arguments
 from tsdae_kit.config.conversion import make_settings
 from tsdae_kit.config.fields import flag
-from tsdae_kit.config.settings import EvaluateSettings, PrepareSettings, TrainSettings
+from tsdae_kit.config.settings.evaluation import EvaluateSettings
+from tsdae_kit.config.settings.preparation import PrepareSettings
+from tsdae_kit.config.settings.training import TrainSettings
 from tsdae_kit.errors import KitError
 from tsdae_kit.training.arguments import REFUSED, TAKEN, training_arguments
 
@@ -159,7 +161,7 @@ def test_an_unknown_setting_is_refused_with_its_nearest_or_with_all() -> None:
     ("name", "value"),
     [
         ("batch_size", 8.0), ("batch_size", "8.0"), ("batch_size", True), ("epochs", True), ("epochs", "nan"),
-        ("epochs", None), ("fixed_noise", 1), ("fixed_noise", "yes"), ("resume", 1), ("model", None),
+        ("epochs", None), ("require_gain", 1), ("require_gain", "yes"), ("resume", 1), ("model", None),
         ("precision", "fp8"), ("columns", None),
     ],
 )  # fmt: skip

@@ -19,7 +19,7 @@ from tsdae_kit import KitError, Noise, TSDAELoss, adapt, fine_tune, prepare_corp
 noise = Noise(deletion_ratio=0.6)
 text: str = noise("the doctor treats a rash", 1)
 final = adapt(data=prepare_corpus(files=["corpus.txt"]), resume=True)
-print(final.name, score_models(models=[final], data=["corpus.txt"])["results"])
+print(final.name, score_models(models=[final], data=["pairs_test.tsv"])["results"])
 """
 
 
@@ -46,10 +46,11 @@ def run(installed: Path, *command: str) -> str:
 def test_the_installed_wheel_goes_from_text_to_a_model(installed: Path, tiny_model: Path) -> None:
     assert run(installed, "-c", "import tsdae_kit; print(tsdae_kit.__file__)").startswith(str(installed))
     Path("corpus.txt").write_text("\n".join(make_sentences(120)))
+    Path("pairs_test.tsv").write_text("1\tthe doctor\ta nurse\n0\tthe doctor\ta rash\n")
     Path("plan.yaml").write_text(
         "prepare: {files: [corpus.txt]}\n"
         f"train: {{model: {tiny_model}, max_steps: 2, decoder_warmup_steps: 0, device: cpu}}\n"
-        "evaluate: {data: [data/prepared], device: cpu}\n"
+        "evaluate: {data: [pairs_test.tsv], device: cpu}\n"
     )
     run(installed, "-m", "tsdae_kit", "run", "plan.yaml")
     assert Path("runs/tsdae/final/model.safetensors").exists()

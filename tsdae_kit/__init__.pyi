@@ -66,7 +66,6 @@ def adapt(
     decoder_warmup_steps: int | None = None,
     contrastive_weight: float | None = None,
     drift_penalty: float | None = None,
-    fixed_noise: bool = False,
     pairs: str | Path | None = None,
     lora_rank: int | None = None,
     base_weight: float | None = None,
@@ -118,7 +117,6 @@ def adapt(
         decoder_warmup_steps: first steps that train the decoder alone (default: a fifth of the run, at most 200; from scratch: 0).
         contrastive_weight: weight of the in-batch contrastive loss between noisy and clean sentences (default: 1).
         drift_penalty: weight of 1 - cosine between a clean sentence's embedding and the base model's (default: 10; from scratch: 0).
-        fixed_noise: train every epoch on the noise of the first epoch.
         pairs: file of labelled positive pairs: trained on in the same steps, with in-batch negatives.
         lora_rank: train LoRA adapters of this rank, the encoder's weights frozen; final/ is merged.
         base_weight: share of the base model's weights in the final weights (default: 0.5; with adapters, from a plain language model or from scratch: 0).
@@ -372,7 +370,7 @@ def score_models(
 
     Args:
         models: folders or hub names, or bm25; the first is the reference.
-        data: folders of evaluation data; without labels, a prepared folder or a text file.
+        data: folders of evaluation data, or files of labelled pairs or reranking lists.
         split: split of the data to score on: choose models on dev, report on test [test].
         output: file to write [scores.json].
         batch_size: texts per batch [32].

@@ -12,15 +12,11 @@ from pathlib import Path
 
 from tsdae_kit.config.command_line import add_flags
 from tsdae_kit.config.fields import Settings
-from tsdae_kit.config.settings import (
-    EvaluateSettings,
-    ExportSettings,
-    FineTuneSettings,
-    InspectSettings,
-    PrepareSettings,
-    ReportSettings,
-    TrainSettings,
-)
+from tsdae_kit.config.settings.evaluation import EvaluateSettings
+from tsdae_kit.config.settings.fine_tuning import FineTuneSettings
+from tsdae_kit.config.settings.finished_models import ExportSettings, InspectSettings, ReportSettings
+from tsdae_kit.config.settings.preparation import PrepareSettings
+from tsdae_kit.config.settings.training import TrainSettings
 from tsdae_kit.errors import discard_output, end_output, run_command
 
 

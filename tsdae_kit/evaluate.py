@@ -8,7 +8,7 @@ from tsdae_kit.config.command_line import make_main
 from tsdae_kit.config.conversion import make_settings
 from tsdae_kit.config.keywords import keywords_of
 from tsdae_kit.config.python_objects import name_models
-from tsdae_kit.config.settings import EvaluateSettings
+from tsdae_kit.config.settings.evaluation import EvaluateSettings
 from tsdae_kit.console import show_messages
 from tsdae_kit.distributed import on_rank_0
 
@@ -22,16 +22,15 @@ class _Score(TypedDict):
 
 
 class ScoreRow(_Score, total=False):
-    """The score of one model on one task by one metric; the last four keys are not in every row.
+    """The score of one model on one task by one metric; the last three keys are not in every row.
 
     ``difference`` is from the first model, in the same points, and ``interval`` its 95 % interval; ``verdict`` is
-    better, worse or no difference shown; ``proxy`` marks a task without labels.
+    better, worse or no difference shown.
     """
 
     difference: float
     interval: tuple[float, float]
     verdict: str
-    proxy: bool
 
 
 class ScoreReport(TypedDict):

@@ -7,7 +7,7 @@ from pathlib import Path
 from tsdae_kit.config.command_line import make_main
 from tsdae_kit.config.conversion import make_settings
 from tsdae_kit.config.keywords import keywords_of
-from tsdae_kit.config.settings import ExportSettings
+from tsdae_kit.config.settings.finished_models import ExportSettings
 from tsdae_kit.console import show_messages
 from tsdae_kit.distributed import on_rank_0
 from tsdae_kit.extras import require_extra

@@ -8,7 +8,7 @@ from pathlib import Path
 from tsdae_kit.config.command_line import make_main
 from tsdae_kit.config.keywords import keywords_of
 from tsdae_kit.config.python_objects import DatasetLike
-from tsdae_kit.config.settings import FineTuneSettings
+from tsdae_kit.config.settings.fine_tuning import FineTuneSettings
 
 
 @keywords_of(FineTuneSettings, model="SentenceTransformer")

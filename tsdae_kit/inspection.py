@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tsdae_kit.config.command_line import make_main
 from tsdae_kit.config.conversion import make_settings
 from tsdae_kit.config.keywords import keywords_of
-from tsdae_kit.config.settings import InspectSettings
+from tsdae_kit.config.settings.finished_models import InspectSettings
 from tsdae_kit.console import logger, show_messages
 from tsdae_kit.distributed import on_rank_0
 

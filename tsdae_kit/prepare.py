@@ -9,7 +9,7 @@ from tsdae_kit.config.command_line import make_main
 from tsdae_kit.config.conversion import make_settings
 from tsdae_kit.config.keywords import keywords_of
 from tsdae_kit.config.python_objects import DatasetLike, with_placeholder
-from tsdae_kit.config.settings import PrepareSettings
+from tsdae_kit.config.settings.preparation import PrepareSettings
 from tsdae_kit.console import show_messages
 from tsdae_kit.distributed import on_rank_0
 

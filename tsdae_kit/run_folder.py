@@ -36,6 +36,7 @@ _TRAINER_FILES = (MANIFEST, LOSS_WEIGHTS, "optimizer.*", "scheduler.pt", "scaler
                   "trainer_state.json", "training_args.bin")  # fmt: skip
 _RENAMED_SETTINGS = {"contrast": "contrastive_weight", "anchor": "drift_penalty", "base_share": "base_weight",
                      "with_pairs": "pairs"}  # of runs that were begun with version 0.1  # fmt: skip
+_REMOVED_SETTINGS = {"fixed_noise": False}  # of the same runs: with this value, they continue without the setting
 
 
 class _RecordBegun(TypedDict):
@@ -153,7 +154,11 @@ class RunFolder:
             raise KitError(
                 f"{path} is damaged ({first_line(error)}). Restore it, or choose another --output."
             ) from error
-        settings = {_RENAMED_SETTINGS.get(name, name): value for name, value in record["settings"].items()}
+        settings = {
+            _RENAMED_SETTINGS.get(name, name): value
+            for name, value in record["settings"].items()
+            if name not in _REMOVED_SETTINGS or value != _REMOVED_SETTINGS[name]
+        }
         return cast("RunRecord", {"task": "tsdae" if "data" in settings else "pairs", **record, "settings": settings})
 
     def write_record(self, record: RunRecord) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tsdae_kit.config.command_line import make_main
 from tsdae_kit.config.keywords import keywords_of
-from tsdae_kit.config.settings import TrainSettings
+from tsdae_kit.config.settings.training import TrainSettings
 
 
 @keywords_of(TrainSettings, model="SentenceTransformer")

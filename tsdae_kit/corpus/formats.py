@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tsdae_kit.config.settings import ReadingSettings
+from tsdae_kit.config.settings.reading import ReadingSettings
 from tsdae_kit.corpus import defaults
 from tsdae_kit.errors import KitError
 

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 from tqdm import tqdm
 
-from tsdae_kit.config.settings import PrepareSettings
+from tsdae_kit.config.settings.preparation import PrepareSettings
 from tsdae_kit.corpus.chunk_processor import ChunkProcessor, ProcessedChunk
 from tsdae_kit.corpus.dataset_writer import DatasetWriter
 from tsdae_kit.corpus.deduplication import Hashes, Mask, NearDuplicates, SeenHashes

@@ -20,14 +20,12 @@ class NoiseTransform:
 
     Args:
         noise: The noise.
-        fixed: Whether every epoch has the noise of epoch 0.
         pairs: Labelled pairs, whose columns are added as ``pair_NAME``: each row gets one pair in each epoch, which
             seed, epoch and text decide.
     """
 
-    def __init__(self, noise: Noise, fixed: bool = False, pairs: pa.Table | None = None) -> None:
+    def __init__(self, noise: Noise, pairs: pa.Table | None = None) -> None:
         self.noise = noise
-        self.fixed = fixed
         self.pairs = pairs
         # Shared memory: DataLoader workers that live across epochs see the new value too.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()
@@ -38,7 +36,7 @@ class NoiseTransform:
 
     def __call__(self, rows: dict[str, list[Any]]) -> dict[str, list[str]]:
         """Return the rows' ``noisy`` and ``clean`` texts; in epoch 0, a stored column ``noisy`` is taken."""
-        epoch = 0 if self.fixed else int(self._epoch)
+        epoch = int(self._epoch)
         clean = rows["clean"]
         noisy = rows["noisy"] if epoch == 0 and "noisy" in rows else [self.noise(text, epoch) for text in clean]
         return {"noisy": noisy, "clean": clean, **self._draw_pairs(clean)}

@@ -17,7 +17,7 @@ from typing import Any, TypeGuard, cast
 from pyarrow import parquet
 
 from tsdae_kit.config.python_objects import DatasetLike, with_placeholder
-from tsdae_kit.config.settings import PrepareSettings
+from tsdae_kit.config.settings.preparation import PrepareSettings
 from tsdae_kit.errors import KitError
 
 _ROWS = 10_000  # of a batch

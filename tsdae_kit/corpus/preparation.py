@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tsdae_kit.config.python_objects import DatasetLike
-from tsdae_kit.config.settings import PrepareSettings
+from tsdae_kit.config.settings.preparation import PrepareSettings
 from tsdae_kit.corpus import local_engine, ray_engine
 from tsdae_kit.corpus.chunk_processor import ChunkProcessor, TextSplitter
 from tsdae_kit.corpus.cleaning import CleaningRules

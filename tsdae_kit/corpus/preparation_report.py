@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from tsdae_kit.config.settings import PrepareSettings
+from tsdae_kit.config.settings.preparation import PrepareSettings
 from tsdae_kit.console import table
 from tsdae_kit.corpus.corpus_statistics import CorpusStatistics, TableRow, compute_statistics
 from tsdae_kit.corpus.formats import TEXT, TITLE

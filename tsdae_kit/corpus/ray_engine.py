@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from tsdae_kit.config.settings import PrepareSettings
+from tsdae_kit.config.settings.preparation import PrepareSettings
 from tsdae_kit.corpus.chunk_processor import ChunkProcessor
 from tsdae_kit.corpus.deduplication import Mask, SeenHashes
 from tsdae_kit.corpus.dropped_texts import DroppedTexts

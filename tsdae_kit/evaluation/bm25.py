@@ -21,8 +21,8 @@ def require_bm25() -> None:
 
 
 def score_with_bm25(task: Task) -> dict[str, Metric] | None:
-    """Return the metrics of BM25's rankings; ``None`` if the task is a proxy or not retrieval."""
-    if not isinstance(task, Retrieval) or task.proxy:
+    """Return the metrics of BM25's rankings; ``None`` if the task is not retrieval."""
+    if not isinstance(task, Retrieval):
         return None
     bm25s = import_extra("bm25s", "bm25", BM25)
     index = bm25s.BM25()

@@ -20,7 +20,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from tsdae_kit.config.conversion import to_record
-from tsdae_kit.config.settings import EvaluateSettings, ReadingSettings
+from tsdae_kit.config.settings.evaluation import EvaluateSettings
+from tsdae_kit.config.settings.reading import ReadingSettings
 from tsdae_kit.console import show_duration
 from tsdae_kit.errors import KitError, warn_on_error
 from tsdae_kit.evaluation.bm25 import BM25, require_bm25, score_with_bm25

@@ -15,14 +15,15 @@ from pathlib import Path
 
 from nltk.tokenize.punkt import PunktSentenceTokenizer
 
-from tsdae_kit.config.settings import PrepareSettings, ReadingSettings
+from tsdae_kit.config.settings.preparation import PrepareSettings
+from tsdae_kit.config.settings.reading import ReadingSettings
 from tsdae_kit.corpus.cleaning import clean_text
 from tsdae_kit.corpus.formats import Format
 from tsdae_kit.corpus.parsing import read_rows
 from tsdae_kit.corpus.prepared_folder import prepared_texts, read_manifest
 from tsdae_kit.corpus.sentences import SentenceSplitter
 from tsdae_kit.errors import KitError
-from tsdae_kit.evaluation.tasks import Pairs, Task, is_proxy
+from tsdae_kit.evaluation.tasks import Pairs, Task
 
 logger = logging.getLogger("tsdae_kit")
 TextBatches = Iterable[Iterable[object]]  # values other than texts are ignored
@@ -41,7 +42,7 @@ def warn_of_overlap(tasks: Sequence[Task], training_texts: TextBatches, source: 
     """Log how many texts of the tasks are in the training text, if any.
 
     Args:
-        tasks: The tasks; proxy tasks, which consist of the training text, are ignored.
+        tasks: The tasks.
         training_texts: The training text.
         source: The name of the training text for the message.
     """
@@ -56,8 +57,8 @@ def warn_of_overlap(tasks: Sequence[Task], training_texts: TextBatches, source: 
 
 
 def count_overlap(tasks: Sequence[Task], training_texts: TextBatches) -> list[Overlap]:
-    """Return the overlap of each task that is not a proxy with the training text."""
-    keys_by_task = [(task, [_keys(text) for text in _evaluated_texts(task)]) for task in tasks if not is_proxy(task)]
+    """Return the overlap of each task with the training text."""
+    keys_by_task = [(task, [_keys(text) for text in _evaluated_texts(task)]) for task in tasks]
     all_keys = {key for _, keys_of_texts in keys_by_task for keys in keys_of_texts for key in keys}
     seen: set[str] = set()
     if all_keys:

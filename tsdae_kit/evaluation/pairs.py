@@ -114,7 +114,7 @@ def _select_columns(names: Names, where: str) -> list[str]:
     if len(scores) != 1 or len(texts) != 2:
         raise KitError(
             f"{where}: of the columns ({', '.join(names):.200}) one must hold the score and two the texts. "
-            "Call them score, text1 and text2; to score without labels, remove the score column."
+            "Call them score, text1 and text2."
         )
     return [*scores, *texts]
 

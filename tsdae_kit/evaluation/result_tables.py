@@ -7,12 +7,7 @@ from collections.abc import Sequence
 from tsdae_kit.console import table
 from tsdae_kit.evaluation.bootstrap import Difference
 from tsdae_kit.evaluation.results import AVERAGE, Result, average_scores
-from tsdae_kit.evaluation.tasks import is_proxy, main_metric
-
-PROXY_NOTE = (
-    "This is a proxy task without labels: labelled data may rank the models differently. "
-    "A hundred labelled pairs of your own tell more."
-)
+from tsdae_kit.evaluation.tasks import main_metric
 
 
 def format_task_table(results: Sequence[Result]) -> str:
@@ -26,8 +21,7 @@ def format_task_table(results: Sequence[Result]) -> str:
         cells = [_format_difference(result.differences.get(main_metric(task))) for result in scored]
         rows = [(*scores, *difference) for scores, difference in zip(rows, cells, strict=True)]
     named_rows = [(result.model, *row) for result, row in zip(scored, rows, strict=True)]
-    lines = [f"{task.name}: {task.size}", table(named_rows, ("model", *header))]
-    return "\n".join([*lines, PROXY_NOTE] if is_proxy(task) else lines)
+    return f"{task.name}: {task.size}\n{table(named_rows, ('model', *header))}"
 
 
 def _format_difference(difference: Difference | None) -> tuple[str, str, str]:

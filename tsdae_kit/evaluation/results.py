@@ -8,7 +8,7 @@ from typing import Any
 
 from tsdae_kit.evaluation.bootstrap import Difference, average, compare
 from tsdae_kit.evaluation.metrics import Metric, score
-from tsdae_kit.evaluation.tasks import Task, is_proxy, main_metric
+from tsdae_kit.evaluation.tasks import Task, main_metric
 
 AVERAGE = "average"
 Metrics = Mapping[str, Metric]  # by name
@@ -63,14 +63,10 @@ def compare_models(
 
 
 def average_scores(results: Sequence[Result], models: Sequence[str]) -> dict[str, Average]:
-    """Return the averages by model, for models that did every task.
-
-    Proxy tasks do not count: a mean of proxy and labelled scores means nothing.
-    """
-    labelled = [result for result in results if not is_proxy(result.task)]
+    """Return the averages by model, for models that did every task."""
     averages: dict[str, Average] = {}
     for model in models:
-        of_model = [result for result in labelled if result.model == model]
+        of_model = [result for result in results if result.model == model]
         if len(of_model) > 1 and all(result.scores for result in of_model):
             scores = [result.scores[main_metric(result.task)] for result in of_model]
             differences = [d for result in of_model if (d := result.differences.get(main_metric(result.task)))]
@@ -83,7 +79,6 @@ def make_rows(results: Sequence[Result], models: Sequence[str]) -> list[dict[str
     """Return the rows of ``scores.json``: one for each task, model and metric, the main one first; then averages."""
     rows = [
         _row(result.task.name, result.model, name, value, result.differences.get(name), result.task.size)
-        | ({"proxy": True} if is_proxy(result.task) else {})
         for result in results
         for name, value in result.scores.items()
     ]

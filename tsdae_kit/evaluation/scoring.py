@@ -69,8 +69,7 @@ def _rank_documents(task: Retrieval, embed: Embed) -> list[list[int]]:
 
     ``util.semantic_search`` would build a dictionary per hit.
     """
-    roles: tuple[Role, Role] = ("sentence", "sentence") if task.proxy else ("query", "document")
-    docs, queries = embed(task.docs, roles[1]), embed(task.queries, roles[0])
+    docs, queries = embed(task.docs, "document"), embed(task.queries, "query")
     depth = min(DEPTH, len(docs))
     rankings: list[list[int]] = []
     for batch in queries.split(max(_MAX_SIMILARITIES // len(docs), 1)):

@@ -15,7 +15,6 @@ class Retrieval:
         queries: The query texts; each has at least one relevant document.
         docs: The document texts.
         grades: For each query, the grades of its judged documents by document index.
-        proxy: Whether the task was generated from unlabelled text.
         identical_docs: For each query, the index of the document that is the query itself, or -1. The query's ranking
             excludes it. Empty if no query is a document.
     """
@@ -24,13 +23,8 @@ class Retrieval:
     queries: tuple[str, ...]
     docs: tuple[str, ...]
     grades: tuple[Mapping[int, float], ...]
-    proxy: bool = False
     identical_docs: tuple[int, ...] = field(default=(), repr=False)  # run records hold digests of the other fields
-
-    @property
-    def metric_names(self) -> tuple[str, ...]:
-        """The metrics, the main one first."""
-        return ("MRR@10",) if self.proxy else ("nDCG@10", "MRR@10", "recall@100", "MAP")
+    metric_names = ("nDCG@10", "MRR@10", "recall@100", "MAP")
 
     @property
     def size(self) -> str:
@@ -85,8 +79,3 @@ Task = Retrieval | Reranking | Pairs
 def main_metric(task: Task) -> str:
     """Return the name of the task's main metric."""
     return task.metric_names[0]
-
-
-def is_proxy(task: Task) -> bool:
-    """Return whether the task was generated from unlabelled text."""
-    return isinstance(task, Retrieval) and task.proxy

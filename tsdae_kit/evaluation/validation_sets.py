@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sentence_transformers import SentenceTransformer
 
-from tsdae_kit.config.settings import ReadingSettings
+from tsdae_kit.config.settings.reading import ReadingSettings
 from tsdae_kit.evaluation.loading import DEFAULT_READING, holds_split, read_tasks
 from tsdae_kit.evaluation.metrics import score
 from tsdae_kit.evaluation.scoring import Embeddings, score_task
@@ -33,11 +33,23 @@ class ValidationSet:
     def digest(self) -> str:
         """A digest of what is scored; scores under different digests cannot be compared."""
         # Run records hold this digest: its text must not change with a name in the code.
-        text = f"Goal(name={self.name!r}, split={self.split!r}, tasks={self.tasks!r})"
+        tasks = repr(tuple(map(_DigestedTask, self.tasks)))
+        text = f"Goal(name={self.name!r}, split={self.split!r}, tasks={tasks})"
         for task in self.tasks:
             if isinstance(task, Retrieval) and task.identical_docs:
                 text += repr(task.identical_docs)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+class _DigestedTask:
+    """A task whose ``repr`` is that of version 0.1, when retrieval had a field ``proxy``."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def __repr__(self) -> str:
+        text = repr(self.task)
+        return f"{text[:-1]}, proxy=False)" if isinstance(self.task, Retrieval) else text
 
 
 def read_validation_set(name: str, reading: ReadingSettings = DEFAULT_READING) -> ValidationSet:

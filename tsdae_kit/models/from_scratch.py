@@ -19,7 +19,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from tsdae_kit.config.settings import ScratchSize
+from tsdae_kit.config.settings.training import ScratchSize
 
 ReadTexts = Callable[[], Iterable[str]]
 

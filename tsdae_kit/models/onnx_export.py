@@ -19,7 +19,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import Tensor, nn
 from transformers import AutoTokenizer
 
-from tsdae_kit.config.settings import ExportSettings
+from tsdae_kit.config.settings.finished_models import ExportSettings
 from tsdae_kit.errors import KitError, first_line
 from tsdae_kit.extras import import_extra
 from tsdae_kit.filesystem import atomic_folder, check_writable

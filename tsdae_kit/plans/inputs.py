@@ -13,7 +13,8 @@ from typing import Any
 
 from huggingface_hub import constants
 
-from tsdae_kit.config.settings import SCRATCH, PrepareSettings
+from tsdae_kit.config.settings.preparation import PrepareSettings
+from tsdae_kit.config.settings.training import SCRATCH
 from tsdae_kit.evaluation.bm25 import BM25
 from tsdae_kit.models.names import find_model_file
 from tsdae_kit.run_folder import RunFolder

@@ -17,7 +17,10 @@ from typing import Any
 import tsdae_kit
 from tsdae_kit.config.command_line import read_config, with_underscores
 from tsdae_kit.config.conversion import make_settings, nearest, to_record
-from tsdae_kit.config.settings import SCRATCH, EvaluateSettings, FineTuneSettings, PrepareSettings, TrainSettings
+from tsdae_kit.config.settings.evaluation import EvaluateSettings
+from tsdae_kit.config.settings.fine_tuning import FineTuneSettings
+from tsdae_kit.config.settings.preparation import PrepareSettings
+from tsdae_kit.config.settings.training import SCRATCH, TrainSettings
 from tsdae_kit.console import show_messages
 from tsdae_kit.distributed import on_rank_0
 from tsdae_kit.errors import KitError, warn_on_error

@@ -13,14 +13,14 @@ from typing import Any
 
 from huggingface_hub import ModelCard
 
-from tsdae_kit.config.settings import RunSettings, TrainSettings
+from tsdae_kit.config.settings.training import RunSettings, TrainSettings
 from tsdae_kit.reporting.rendering import render
 from tsdae_kit.run_folder import RunFolder
 
 TITLE = "## How it was adapted"
 _CARD = "README.md"
 _RECIPE = ("loss", "recipe", "learning_rate", "decoder_learning_rate", "decoder_warmup_steps", "lora_rank",
-           "max_length", "fixed_noise", "precision", "seed")  # fmt: skip
+           "max_length", "precision", "seed")  # fmt: skip
 _OMITTED = ("None", "False", "auto", "default")
 _TSDAE = "By TSDAE (Wang, Reimers and Gurevych 2021, [arXiv 2104.06979](https://arxiv.org/abs/2104.06979))"
 _LABELLED = "On labelled data"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from tsdae_kit.config.settings import ReportSettings
+from tsdae_kit.config.settings.finished_models import ReportSettings
 from tsdae_kit.console import table
 from tsdae_kit.filesystem import atomic_file, check_overwritable, check_writable
 from tsdae_kit.reporting.comparison_page import SUMMARY_HEADER, make_comparison_page, summarise

@@ -80,7 +80,15 @@ def read_run(folder: Path, scores: Path | None = None) -> RunReport:
             f"{folder} holds no run: there is no {run.record_file.name} in it that can be read. Name a run's folder."
         )
     rows = _read_scores(scores) if scores else _read_current_scores(run)
-    return RunReport(run, record, run.read_metrics(), read_json(run.measurements_file), rows)
+    measurements = read_json(run.measurements_file)
+    if "scores" in measurements:
+        measurements["scores"] = _select_labelled(measurements["scores"])
+    return RunReport(run, record, run.read_metrics(), measurements, _select_labelled(rows))
+
+
+def _select_labelled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows without those of version 0.1 that were scored on unlabelled text (``proxy``)."""
+    return [row for row in rows if not row.get("proxy")]
 
 
 def _read_scores(path: Path) -> list[dict[str, Any]]:

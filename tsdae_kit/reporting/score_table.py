@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-PROXY = " (a proxy)"
-
 
 class ScoreRow(NamedTuple):
     """A row of the table, as texts."""
@@ -33,7 +31,7 @@ def make_score_rows(rows: Sequence[Mapping[str, Any]]) -> list[ScoreRow]:
     is_comparison = any("difference" in row for row in rows)
     return [
         ScoreRow(
-            row["task"] + PROXY * bool(row.get("proxy")),
+            row["task"],
             row["model"],
             row["metric"],
             f"{row['score']:.1f}",

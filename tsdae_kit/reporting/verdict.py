@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tsdae_kit.config.settings import SCRATCH
+from tsdae_kit.config.settings.training import SCRATCH
 from tsdae_kit.reporting.run_report import RunReport
 from tsdae_kit.reporting.score_table import select_main_rows
 
@@ -60,8 +60,8 @@ def _find_reference(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _of_scores(rows: Sequence[Mapping[str, Any]], reference: str, base: str) -> Verdict | None:
-    """Return the verdict of rows that were compared with a reference, the average first; proxy tasks do not count."""
-    compared = [row for row in rows if "verdict" in row and not row.get("proxy")]
+    """Return the verdict of rows that were compared with a reference, the average first."""
+    compared = [row for row in rows if "verdict" in row]
     if not compared:
         return None
     compared.sort(key=lambda row: row["task"] != "average")

@@ -18,7 +18,7 @@ from transformers import Trainer, get_scheduler
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
 from tsdae_kit.config.conversion import describe_type
-from tsdae_kit.config.settings import RunSettings
+from tsdae_kit.config.settings.training import RunSettings
 from tsdae_kit.errors import KitError, first_line
 from tsdae_kit.training.batch_samplers import LengthGroupedBatchSampler
 

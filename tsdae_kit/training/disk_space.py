@@ -8,7 +8,7 @@ import shutil
 from sentence_transformers import SentenceTransformer
 from torch import nn
 
-from tsdae_kit.config.settings import RunSettings
+from tsdae_kit.config.settings.training import RunSettings
 from tsdae_kit.console import show_bytes
 from tsdae_kit.errors import KitError
 from tsdae_kit.models.encoders import count_parameters

@@ -19,7 +19,7 @@ from pyarrow import parquet
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import mine_hard_negatives
 
-from tsdae_kit.config.settings import RunSettings
+from tsdae_kit.config.settings.training import RunSettings
 from tsdae_kit.errors import KitError
 from tsdae_kit.models.devices import autocast
 from tsdae_kit.run_folder import RunFolder

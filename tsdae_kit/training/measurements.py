@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from sentence_transformers import SentenceTransformer
 
-from tsdae_kit.config.settings import SCRATCH, RunSettings, TrainSettings
+from tsdae_kit.config.settings.training import SCRATCH, RunSettings, TrainSettings
 from tsdae_kit.errors import KitError, warn_on_error
 from tsdae_kit.evaluation.results import Metrics, compare_models, make_rows
 from tsdae_kit.evaluation.scoring import Embeddings, score_task

@@ -17,7 +17,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tsdae_kit.config.fields import flag
-from tsdae_kit.config.settings import RunSettings
+from tsdae_kit.config.settings.training import RunSettings
 from tsdae_kit.errors import KitError
 from tsdae_kit.evaluation.validation_sets import ValidationSet, read_validation_set, score_validation_set
 from tsdae_kit.models.weight_averaging import BaseWeightAverage

@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import losses
 from torch import nn
 
-from tsdae_kit.config.settings import Objective
+from tsdae_kit.config.settings.fine_tuning import Objective
 from tsdae_kit.errors import KitError
 from tsdae_kit.models.encoders import full_embedding_dimension
 

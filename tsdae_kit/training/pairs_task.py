@@ -16,7 +16,7 @@ from torch import nn
 
 from tsdae_kit import distributed
 from tsdae_kit.config.python_objects import DatasetLike
-from tsdae_kit.config.settings import FineTuneSettings, Objective
+from tsdae_kit.config.settings.fine_tuning import FineTuneSettings, Objective
 from tsdae_kit.corpus.chunk_processor import read_sentences
 from tsdae_kit.corpus.files import content_digest, is_evaluation_data
 from tsdae_kit.corpus.formats import Format

@@ -21,7 +21,7 @@ import torch
 from tsdae_kit import distributed
 from tsdae_kit.config.conversion import make_settings, to_record
 from tsdae_kit.config.fields import flag
-from tsdae_kit.config.settings import NO_PAIRS, SCRATCH, RunSettings
+from tsdae_kit.config.settings.training import NO_PAIRS, SCRATCH, RunSettings
 from tsdae_kit.errors import KitError
 from tsdae_kit.filesystem import check_no_outside_links, check_only_known_files, path_digests, remove_known_files
 from tsdae_kit.run_folder import RunFolder, RunRecord, TaskName, is_run

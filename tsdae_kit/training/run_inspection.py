@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 
 from tsdae_kit.config.conversion import make_settings
-from tsdae_kit.config.settings import InspectSettings, TrainSettings
+from tsdae_kit.config.settings.finished_models import InspectSettings
+from tsdae_kit.config.settings.training import TrainSettings
 from tsdae_kit.corpus.dataset import load_prepared
 from tsdae_kit.corpus.sampling import evenly_spaced
 from tsdae_kit.errors import KitError

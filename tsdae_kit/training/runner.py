@@ -25,7 +25,7 @@ from torch import nn
 from transformers import PrinterCallback
 
 from tsdae_kit import distributed
-from tsdae_kit.config.settings import SCRATCH, RunSettings
+from tsdae_kit.config.settings.training import SCRATCH, RunSettings
 from tsdae_kit.console import log_file, show_duration, show_messages, table
 from tsdae_kit.distributed import on_rank_0
 from tsdae_kit.errors import KitError, NoGain, RunStopped, warn_on_error

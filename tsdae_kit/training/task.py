@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraini
 from torch import nn
 
 from tsdae_kit import distributed
-from tsdae_kit.config.settings import RunSettings
+from tsdae_kit.config.settings.training import RunSettings
 from tsdae_kit.models.adapters import merge_adapters
 from tsdae_kit.models.loading import load_encoder
 from tsdae_kit.run_folder import RunFolder, TaskName

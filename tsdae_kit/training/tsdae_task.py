@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraini
 from torch import nn
 
 from tsdae_kit import distributed
-from tsdae_kit.config.settings import (
+from tsdae_kit.config.settings.training import (
     ADAPTER_LEARNING_RATE,
     BASE_WEIGHT,
     CONTRASTIVE_WEIGHT,
@@ -189,7 +189,7 @@ class TSDAETask(TrainingTask[TrainSettings, TSDAEData]):
         card.widget = [{"source_sentence": source, "sentences": others}]
         return TrainerInputs(
             arguments,
-            data.train.with_transform(NoiseTransform(data.noise, settings.fixed_noise, pairs.rows if pairs else None)),
+            data.train.with_transform(NoiseTransform(data.noise, pairs.rows if pairs else None)),
             data.held_out if data.held_out_size else None,
             callbacks=(DecoderWarmup(encoder, settings.decoder_warmup_steps or 0),),
             description=_describe(settings, data, loss) | ({"prompts": described} if described else {}),

@@ -15,7 +15,7 @@ from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncod
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from tsdae_kit.config.settings import DecoderKind
+from tsdae_kit.config.settings.training import DecoderKind
 from tsdae_kit.errors import KitError
 from tsdae_kit.models.encoders import full_embedding_dimension
 from tsdae_kit.tsdae.collectives import mean_over_ranks

@@ -18,7 +18,7 @@ class EvaluateSettings(ReadingSettings):
         (), "folders or hub names, or bm25; the first is the reference", Group.MAIN, metavar="MODEL", positional=True
     )
     data: tuple[str, ...] = setting(
-        (), "folders of evaluation data; without labels, a prepared folder or a text file", Group.MAIN, metavar="DIR"
+        (), "folders of evaluation data, or files of labelled pairs or reranking lists", Group.MAIN, metavar="DIR"
     )
     split: Literal["test", "dev"] = setting(
         "test", "split of the data to score on: choose models on dev, report on test", Group.MAIN

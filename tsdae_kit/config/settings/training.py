@@ -201,7 +201,6 @@ class TrainSettings(RunSettings):
         Group.MODEL,
     )
     noise: str | None = setting(None, NOISE_HELP, Group.ADVANCED, record="left out", metavar="MODULE.FUNCTION")
-    fixed_noise: bool = setting(False, "train every epoch on the noise of the first epoch", Group.MODEL)
     pairs: Path | None = setting(
         None, "file of labelled positive pairs: trained on in the same steps, with in-batch negatives", Group.MODEL
     )
