@@ -14,7 +14,7 @@ from yaml import YAMLError
 
 from tests.tiny import make_sentences
 from tsdae_kit import adapt, fine_tune
-from tsdae_kit.config.settings.training import TrainSettings
+from tsdae_kit.config.settings import TrainSettings
 from tsdae_kit.reporting.model_card import TITLE, complete_card
 
 SHORT = {"batch_size": 8, "max_steps": 4, "save_steps": 4, "eval_steps": 2, "device": "cpu", "precision": "fp32"}

@@ -21,7 +21,7 @@ from sentence_transformers.sentence_transformer.evaluation import (
 
 from tests.tiny import make_sentences
 from tsdae_kit import KitError, prepare_corpus, score_models
-from tsdae_kit.config.settings.evaluation import EvaluateSettings
+from tsdae_kit.config.settings import EvaluateSettings
 from tsdae_kit.evaluation.loading import read_tasks
 from tsdae_kit.evaluation.scoring import Embeddings
 from tsdae_kit.evaluation.tasks import Pairs, Retrieval

@@ -20,8 +20,7 @@ from pyarrow import parquet
 from tests.tiny import make_sentences
 from tsdae_kit import KitError
 from tsdae_kit.config.fields import flag
-from tsdae_kit.config.settings.evaluation import EvaluateSettings
-from tsdae_kit.config.settings.reading import ReadingSettings
+from tsdae_kit.config.settings import EvaluateSettings, ReadingSettings
 from tsdae_kit.corpus.files import is_evaluation_data
 from tsdae_kit.evaluation.bm25 import score_with_bm25
 from tsdae_kit.evaluation.loading import read_tasks
@@ -530,12 +529,8 @@ def check_advice(message: str) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("a.csv", "body,id\nb,1\n", r"a.csv: there is no column 'text' \(there are: body, id\). Call the column that"),
-        (
-            "a.jsonl",
-            '{"text": [1]}\n',
-            "a.jsonl, line 1: the column 'text' holds a list, not text. Call the column that",
-        ),
+        ("a.csv", "body,id\nb,1\n", "a.csv holds no labelled data"),
+        ("a.jsonl", '{"text": [1]}\n', "a.jsonl holds no labelled data"),
         ("qrels.tsv", "q0\td0\t1\n", "qrels.tsv is one file of several. Name their folder: --data field"),
     ],
 )

@@ -17,7 +17,7 @@ from tests.test_resume import interrupted_after
 from tests.tiny import ENDINGS, SUBJECTS, assert_averaged, assert_equal_to_the_bit, make_sentences
 from tests.tiny import SHORT as RUN
 from tsdae_kit import adapt, fine_tune
-from tsdae_kit.config.settings.fine_tuning import FineTuneSettings
+from tsdae_kit.config.settings import FineTuneSettings
 from tsdae_kit.errors import KitError
 from tsdae_kit.labelled.loading import load_labelled
 from tsdae_kit.training.pair_losses import make_objective
@@ -143,7 +143,7 @@ def test_several_files_are_trained_on_each_with_its_own_objective_and_resumed(
 
 def test_of_labels_0_and_1_in_batch_negatives_take_the_positives() -> None:
     file = write("pairs.jsonl", FILES["contrastive"])
-    from tsdae_kit.config.settings.fine_tuning import FineTuneSettings
+    from tsdae_kit.config.settings import FineTuneSettings
     from tsdae_kit.training.pairs_task import PairsTask
 
     settings = FineTuneSettings(files=(str(file),), loss="multiple-negatives")
@@ -299,6 +299,14 @@ def test_mining_that_fails_leaves_no_run(tiny_model: Path, corpus: Path, monkeyp
     Path("damaged.txt").write_bytes(b"a good sentence of the field\nand a b\xe9d one\n")
     with pytest.raises(KitError, match=r"damaged\.txt, line 2: the byte 0xe9 is not UTF-8"):
         tune(tiny_model, file, mine_negatives="damaged.txt")
+    Path("a.csv").write_text("body,id\nb,1\n")
+    Path("a.jsonl").write_text('{"text": [1]}\n')
+    for name, expected in (
+        ("a.csv", r"a.csv: there is no column 'text' \(there are: body, id\)\. Call the column that"),
+        ("a.jsonl", "a.jsonl, line 1: the column 'text' holds a list, not text. Call the column that"),
+    ):
+        with pytest.raises(KitError, match=expected):
+            tune(tiny_model, file, mine_negatives=name)
     monkeypatch.setattr("tsdae_kit.training.hard_negatives.MARGIN", 1.9)
     with pytest.raises(KitError, match="No hard negatives were found"):
         tune(tiny_model, file, mine_negatives=corpus)

@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 from tests.tiny import SHORT, make_sentences
 from tsdae_kit import KitError, TSDAELoss, adapt, inspect_run, load_prepared
-from tsdae_kit.config.settings.training import DecoderKind
+from tsdae_kit.config.settings import DecoderKind
 from tsdae_kit.inspection import Inspection
 from tsdae_kit.tsdae.reconstruction import reconstruct
 

@@ -16,7 +16,7 @@ from pyarrow import parquet
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from tsdae_kit.config.conversion import make_settings
-from tsdae_kit.config.settings.fine_tuning import FineTuneSettings
+from tsdae_kit.config.settings import FineTuneSettings
 from tsdae_kit.corpus.formats import Format
 from tsdae_kit.errors import KitError
 from tsdae_kit.labelled.column_names import ALIASES, ANCHOR, LABEL, POSITIVE

@@ -14,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 
 from tests.tiny import SHORT, assert_equal_to_the_bit, fork_server, make_sentences
 from tsdae_kit import KitError, Noise, TSDAELoss, adapt
-from tsdae_kit.config.settings.training import DecoderKind
+from tsdae_kit.config.settings import DecoderKind
 from tsdae_kit.models.encoders import enable_gradient_checkpointing
 from tsdae_kit.training import memory, tsdae_task
 from tsdae_kit.training.memory import StepMemory, _Peak, free_memory, keep_freed_memory, measure_step

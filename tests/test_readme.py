@@ -18,8 +18,7 @@ from tsdae_kit.__main__ import COMMANDS, main
 from tsdae_kit.config.command_line import parse_arguments
 from tsdae_kit.config.conversion import make_settings
 from tsdae_kit.config.fields import flag
-from tsdae_kit.config.settings.evaluation import EvaluateSettings
-from tsdae_kit.config.settings.training import RunSettings, TrainSettings
+from tsdae_kit.config.settings import EvaluateSettings, RunSettings, TrainSettings
 from tsdae_kit.plans.plan import PLANNED_COMMANDS as PLANNED
 from tsdae_kit.plans.plan import run_plan
 

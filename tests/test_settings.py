@@ -14,9 +14,7 @@ from sentence_transformers import SentenceTransformerTrainingArguments
 from tsdae_kit.config.command_line import parse_arguments
 from tsdae_kit.config.conversion import make_settings
 from tsdae_kit.config.fields import flag
-from tsdae_kit.config.settings.evaluation import EvaluateSettings
-from tsdae_kit.config.settings.preparation import PrepareSettings
-from tsdae_kit.config.settings.training import TrainSettings
+from tsdae_kit.config.settings import EvaluateSettings, PrepareSettings, TrainSettings
 from tsdae_kit.errors import KitError
 from tsdae_kit.training.arguments import REFUSED, TAKEN, training_arguments
 

@@ -58,7 +58,7 @@ def type_check(code: str) -> list[str]:
     """
     Path("user.py").write_text(code)
     Path("sentence_transformers.pyi").write_text("class SentenceTransformer: ...")
-    package = [STUB, *(STUB.parent / name for name in ("config/python_inputs.py", "evaluate.py", "inspection.py"))]
+    package = [STUB, *(STUB.parent / name for name in ("config/python_objects.py", "evaluate.py", "inspection.py"))]
     mypy = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=skip", "--cache-dir", "cache", "--no-pretty"]
     done = subprocess.run(
         [*mypy, "user.py", "sentence_transformers.pyi", *package], capture_output=True, text=True, check=False

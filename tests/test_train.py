@@ -20,7 +20,7 @@ from sentence_transformers import SentenceTransformer
 from tests.test_resume import interrupted_after
 from tests.tiny import assert_averaged, assert_equal_to_the_bit, make_sentences, rest_slow
 from tsdae_kit import KitError, NoiseTransform, adapt, load_prepared, prepare_corpus
-from tsdae_kit.config.settings.training import BASE_WEIGHT, CONTRASTIVE_WEIGHT, DRIFT_PENALTY
+from tsdae_kit.config.settings import BASE_WEIGHT, CONTRASTIVE_WEIGHT, DRIFT_PENALTY
 from tsdae_kit.train import main
 
 SHORT: dict[str, Any] = {"batch_size": 16, "max_steps": 6, "save_steps": 3, "logging_steps": 2}

@@ -15,7 +15,7 @@ from datasets import Dataset, Features, Image, Value
 
 from tests.tiny import SHORT, make_data, make_sentences
 from tsdae_kit import KitError, adapt, fine_tune, inspect_run, load_prepared, prepare_corpus, score_models, write_report
-from tsdae_kit.config.settings.training import TrainSettings
+from tsdae_kit.config.settings import TrainSettings
 from tsdae_kit.filesystem import remove_known_files, write_json
 from tsdae_kit.plans.plan import run_plan
 from tsdae_kit.run_folder import RunFolder
