@@ -15,7 +15,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from tests.preload import hide_from_collector
-from tests.tiny import SHORT, make_data, make_model
+from tests.tiny import SHORT, make_data, make_model, make_search_data
 from tsdae_kit import adapt
 
 torch.set_num_threads(1)  # tiny tensors: more threads only cost, and other processes run beside
@@ -66,6 +66,11 @@ def uninterrupted(tiny_model: Path, tiny_data: Path, tmp_path_factory: pytest.Te
     run = tmp_path_factory.mktemp("reference") / "run"
     adapt(model=str(tiny_model), data=tiny_data, output=run, **SHORT)
     return run
+
+
+@pytest.fixture(scope="session")
+def search_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_search_data(tmp_path_factory.mktemp("search"))
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def test_the_prompt_that_an_encoder_is_used_with_stands_before_the_noisy_text(
 
 
 def test_models_of_another_kind_are_refused_and_not_turned_into_something_else(
-    tmp_path: Path, tiny_data: Path, tiny_model: Path
+    tmp_path: Path, tiny_data: Path, search_data: Path, tiny_model: Path
 ) -> None:
     """The library would keep only their transformer, and add a new mean pooling."""
     tf.BertForMaskedLM(
@@ -94,7 +94,7 @@ def test_models_of_another_kind_are_refused_and_not_turned_into_something_else(
         with pytest.raises(KitError, match=rf"{folder}' is a {kind}. Choose one that makes one dense vector"):
             adapt(**GIVEN, model=str(tmp_path / folder), data=tiny_data)
     with pytest.raises(KitError, match="is a SparseEncoder"):
-        score_models(models=[str(tiny_model), str(tmp_path / "sparse")], data=[str(tiny_data)])
+        score_models(models=[str(tiny_model), str(tmp_path / "sparse")], data=[str(search_data)])
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_a_model_that_lacks_some_of_its_weights_is_refused(tiny_model: Path, nam
 
 
 def test_a_model_without_its_tokenizer_is_refused_by_every_command(
-    tmp_path: Path, tiny_data: Path, tiny_model: Path
+    tmp_path: Path, tiny_data: Path, search_data: Path, tiny_model: Path
 ) -> None:
     """Transformers creates an empty one: every word is unknown, all texts are the same, and a run ends well."""
     shutil.copytree(tiny_model, "bare")
@@ -206,7 +206,7 @@ def test_a_model_without_its_tokenizer_is_refused_by_every_command(
     with pytest.raises(KitError, match="tokenizer of 'bare' is missing"):
         fine_tune(files=["pairs.jsonl"], model="bare", max_steps=1, device="cpu")
     with pytest.raises(KitError, match="tokenizer of 'bare' is missing"):
-        score_models(models=[str(tiny_model), "bare"], data=[str(tiny_data)], device="cpu")
+        score_models(models=[str(tiny_model), "bare"], data=[str(search_data)], device="cpu")
     with pytest.raises(KitError, match="tokenizer of 'bare' is missing"):
         export_model(model="bare")
     assert not [*Path("runs").glob("*/run.json")]

@@ -18,6 +18,7 @@ from tests.tiny import make_sentences
 from tsdae_kit import adapt, fine_tune, load_prepared, prepare_corpus, score_models
 from tsdae_kit.config.python_objects import name_models
 from tsdae_kit.errors import KitError
+from tsdae_kit.prepare import main as prepare_main
 
 SHORT: dict[str, Any] = {"max_steps": 2, "batch_size": 4, "device": "cpu", "precision": "fp32"}
 PAIRS = [{"anchor": text, "positive": text[:-1]} for text in make_sentences(16)]
@@ -110,6 +111,16 @@ def test_a_run_on_pairs_is_resumed_with_the_same_pairs(tiny_model: Path) -> None
     assert json.loads(Path("run/run.json").read_text())["finished_step"] == 3
     with pytest.raises(KitError, match="Pass the run's own data"):
         fine_tune(pairs=rows[:-1], output="run", resume=True)
+    with pytest.raises(KitError, match=r"^The run was started on Python objects \(pairs=\.\.\.\)\. Pass them again"):
+        fine_tune(output="run", resume=True)
+
+
+def test_a_settings_file_holds_no_python_objects(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("settings.yaml").write_text("texts: [one text of some length, another text of some length]\n")
+    with pytest.raises(SystemExit) as ended:
+        prepare_main(["--config", "settings.yaml"])
+    assert ended.value.code == 2
+    assert "'texts' is not a setting" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -152,6 +163,12 @@ def test_another_model_object_for_the_same_output_is_refused(
         KitError, match=r"^run-base holds another model than the one passed\. To continue its run, pass"
     ):
         adapt(model=model, data=tiny_data, output="run", resume=True)
+    adapt(model=model, data=tiny_data, output="run", overwrite=True, **SHORT | {"max_steps": 2})
+    with pytest.raises(KitError, match="nowhere does not exist"):
+        adapt(model=model, data="nowhere", output="other")
+    with pytest.raises(KitError, match="'epoch' is not a setting"):
+        adapt(model=model, data=tiny_data, output="other", epoch=1)  # type: ignore[call-arg]
+    assert not Path("other-base").exists()
     with pytest.raises(KitError, match=r"^The model is a Linear\. Pass a SentenceTransformer, a folder"):
         adapt(model=torch.nn.Linear(1, 1), data=tiny_data)  # type: ignore[arg-type]
 

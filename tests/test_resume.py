@@ -17,6 +17,7 @@ import pytest
 from tests.tiny import SHORT, STEPS, assert_equal_to_the_bit, finish, last_step, rest_slow, send, start
 from tsdae_kit import KitError, adapt
 from tsdae_kit.corpus.noise_transform import NoiseTransform
+from tsdae_kit.reporting.run_report import read_run
 from tsdae_kit.run_folder import RunFolder, checkpoint_step
 from tsdae_kit.training.progress import Progress
 
@@ -75,13 +76,21 @@ def test_a_run_that_was_begun_under_the_old_names_of_settings_goes_on_to_the_bit
         "pairs": "with_pairs",
     }
     record["settings"] = {old.get(name, name): value for name, value in record["settings"].items()}
+    record["settings"]["trainer"] = ["prompts={beside_anchor: a}"]
     del record["task"]
     Path("broken/run.json").write_text(json.dumps(record))
+    metrics = Path("broken/metrics.jsonl").read_text()
+    Path("broken/metrics.jsonl").write_text(metrics.replace("loss_contrastive", "loss_contrast"))
+    assert RunFolder(Path("broken")).read_record()["settings"]["trainer"] == ["prompts={pair_anchor: a}"]  # type: ignore[index]
+    record["settings"]["trainer"] = []
+    Path("broken/run.json").write_text(json.dumps(record))
+    assert read_run(Path("broken")).record["settings"]["drift_penalty"] == record["settings"]["anchor"]
     adapt(output="broken", resume=True)
     assert_equal_to_the_bit(uninterrupted, Path("broken"))
     record = json.loads(Path("broken/run.json").read_text())
     assert record["task"] == "tsdae"
     assert not record["settings"].keys() & set(old.values())
+    assert 'loss_contrast"' not in Path("broken/metrics.jsonl").read_text()
 
 
 def test_noise_and_decoder_really_matter_to_this_comparison(

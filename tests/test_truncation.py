@@ -65,8 +65,8 @@ def test_the_loss_alone_takes_a_model_that_cuts_its_embeddings(cut: Path) -> Non
     assert TSDAELoss(model)([dict(features), dict(features)]).isfinite()
 
 
-def test_scores_are_those_of_the_embeddings_as_they_are_used(cut: Path, tiny_data: Path, tiny_model: Path) -> None:
-    score_models(models=[str(tiny_model), str(cut)], data=[str(tiny_data)], output="scores.json")
+def test_scores_are_those_of_the_embeddings_as_they_are_used(cut: Path, search_data: Path, tiny_model: Path) -> None:
+    score_models(models=[str(tiny_model), str(cut)], data=[str(search_data)], output="scores.json")
     rows = json.loads(Path("scores.json").read_text())["results"]
     scores = {row["model"]: row["score"] for row in rows if row["metric"] == "MRR@10"}
     assert scores[str(tiny_model)] != scores[str(cut)]

@@ -157,9 +157,11 @@ def test_columns_whose_values_would_be_files_are_refused(data: Path) -> None:
         load_prepared(data)
 
 
-def test_whether_code_is_trusted_is_never_recorded_nor_read_from_a_record(tiny_model: Path, tiny_data: Path) -> None:
+def test_whether_code_is_trusted_is_never_recorded_nor_read_from_a_record(
+    tiny_model: Path, tiny_data: Path, search_data: Path
+) -> None:
     adapt(**GIVEN, model=str(tiny_model), data=tiny_data, trust_remote_code=True)
-    score_models(models=[str(tiny_model)], data=[str(tiny_data)], device="cpu", trust_remote_code=True)
+    score_models(models=[str(tiny_model)], data=[str(search_data)], device="cpu", trust_remote_code=True)
     for record in ("run/run.json", "scores.json"):
         assert "trust_remote_code" not in Path(record).read_text()
     forged = {"trust_remote_code": True, "push_to_hub": "their/model", "overwrite": True, "resume": "/"}
@@ -213,11 +215,11 @@ def test_a_run_from_others_writes_through_no_link(run: Path, name: str) -> None:
 
 
 def test_overwrite_deletes_a_run_that_holds_all_the_kit_writes_and_nothing_else(
-    tiny_model: Path, tiny_data: Path
+    tiny_model: Path, tiny_data: Path, search_data: Path
 ) -> None:
     given = {**GIVEN, "model": str(tiny_model), "data": tiny_data}
     adapt(**given, report_to="tensorboard")
-    score_models(models=[str(tiny_model)], data=[str(tiny_data)], device="cpu", output="run/scores.json")
+    score_models(models=[str(tiny_model)], data=[str(search_data)], device="cpu", output="run/scores.json")
     Path("run/.run.json.partial").write_text("{")
     Path("run/negatives-0-x.parquet").touch()
     before = {path.name for path in Path("run").iterdir()}
@@ -311,8 +313,8 @@ def test_overwrite_of_data_spares_what_prepare_did_not_write() -> None:
 
 
 @pytest.mark.parametrize("content", ['{"settings": 1}', "[]", "my notes", "\udcff"])
-def test_scores_replace_no_file_but_scores(content: str, tiny_model: Path, tiny_data: Path) -> None:
-    given = {"models": [str(tiny_model)], "data": [str(tiny_data)], "device": "cpu", "output": "results.json"}
+def test_scores_replace_no_file_but_scores(content: str, tiny_model: Path, search_data: Path) -> None:
+    given = {"models": [str(tiny_model)], "data": [str(search_data)], "device": "cpu", "output": "results.json"}
     Path("results.json").write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(KitError, match=r"^results.json exists and was not written by this command"):
         score_models(**given)

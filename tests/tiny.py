@@ -95,6 +95,19 @@ def make_data(folder: Path) -> Path:
     return prepare_corpus(files=[str(folder / "corpus.txt")], output=folder / "prepared")
 
 
+def make_search_data(folder: Path) -> Path:
+    """Return evaluation data: 40 sentences as documents, each to be found by its first words."""
+    sentences = make_sentences(40)
+    rows = {
+        "docs.jsonl": [{"id": f"d{i}", "text": text} for i, text in enumerate(sentences)],
+        "queries.jsonl": [{"id": f"q{i}", "text": text[:-12]} for i, text in enumerate(sentences)],
+    }
+    for name, lines in rows.items():
+        (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    (folder / "qrels.tsv").write_text("".join(f"q{i}\td{i}\t1\n" for i in range(len(sentences))), encoding="utf-8")
+    return folder
+
+
 def weights(run: Path, step: int = STEPS) -> dict[str, torch.Tensor]:
     """Return every tensor of encoder and decoder, and the optimizer's moments, at a step."""
     folder = run / f"checkpoint-{step}"

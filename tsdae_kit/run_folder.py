@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
@@ -36,6 +36,7 @@ _TRAINER_FILES = (MANIFEST, LOSS_WEIGHTS, "optimizer.*", "scheduler.pt", "scaler
                   "trainer_state.json", "training_args.bin")  # fmt: skip
 _RENAMED_SETTINGS = {"contrast": "contrastive_weight", "anchor": "drift_penalty", "base_share": "base_weight",
                      "with_pairs": "pairs"}  # of runs that were begun with version 0.1  # fmt: skip
+_RENAMED_METRICS = {"loss_contrast": "loss_contrastive", "loss_anchor": "loss_drift"}
 _REMOVED_SETTINGS = {"fixed_noise": False}  # of the same runs: with this value, they continue without the setting
 
 
@@ -154,11 +155,7 @@ class RunFolder:
             raise KitError(
                 f"{path} is damaged ({first_line(error)}). Restore it, or choose another --output."
             ) from error
-        settings = {
-            _RENAMED_SETTINGS.get(name, name): value
-            for name, value in record["settings"].items()
-            if name not in _REMOVED_SETTINGS or value != _REMOVED_SETTINGS[name]
-        }
+        settings = current_settings(record["settings"])
         return cast("RunRecord", {"task": "tsdae" if "data" in settings else "pairs", **record, "settings": settings})
 
     def write_record(self, record: RunRecord) -> None:
@@ -172,7 +169,10 @@ class RunFolder:
             for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
                 with suppress(ValueError):
                     entries.append(json.loads(line))
-        return [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("step"), int)]
+        return [
+            {_RENAMED_METRICS.get(str(name), str(name)): value for name, value in entry.items()}
+            for entry in entries if isinstance(entry, dict) and isinstance(entry.get("step"), int)
+        ]  # fmt: skip
 
     def trim_metrics(self, last_step: int) -> set[int]:
         """Drop the entries of later steps, which will be done again; return the steps that were evaluated.
@@ -220,6 +220,18 @@ class RunFolder:
                 )
             remove_leftovers(self.path)
             yield
+
+
+def current_settings(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a record under the names of today."""
+    settings: dict[str, Any] = {
+        _RENAMED_SETTINGS.get(name, name): value
+        for name, value in recorded.items()
+        if name not in _REMOVED_SETTINGS or value != _REMOVED_SETTINGS[name]
+    }
+    if isinstance(extra := settings.get("trainer"), list):  # prompts by column
+        settings["trainer"] = [str(item).replace("beside_", "pair_") for item in extra]
+    return settings
 
 
 def checkpoint_step(checkpoint: Path) -> int:

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
-from tsdae_kit.config.conversion import nearest
+from tsdae_kit.config.conversion import make_settings, nearest
 from tsdae_kit.config.fields import (
     Group,
     Settings,
@@ -70,8 +70,14 @@ def make_main(
     """
     prog = f"python -m tsdae_kit{' ' if name in sys.stdlib_module_names else '.'}{name}"
 
+    def run(argv: Sequence[str] | None) -> None:
+        explicit = parse_arguments(kind, prog, description, argv)
+        if explicit.keys() - kind.__dataclass_fields__.keys():  # a keyword of the function may be none of a file
+            make_settings(kind, explicit)  # raises, naming all mistakes
+        function(**explicit)
+
     def main(argv: Sequence[str] | None = None) -> None:
-        run_command(prog, lambda: function(**parse_arguments(kind, prog, description, argv)))
+        run_command(prog, lambda: run(argv))
 
     return main
 

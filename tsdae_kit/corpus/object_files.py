@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any, TypeGuard, cast
 
 from pyarrow import parquet
@@ -21,6 +21,7 @@ from tsdae_kit.config.settings.preparation import PrepareSettings
 from tsdae_kit.errors import KitError
 
 _ROWS = 10_000  # of a batch
+_PREFIX = "tsdae_kit-"  # of the temporary folders
 
 
 @contextmanager
@@ -56,6 +57,11 @@ def pairs_as_file(
         yield {**explicit, "files": [path]}
 
 
+def is_object_file(path: Path) -> bool:
+    """Return whether a path is that of a temporary file of Python objects, which is gone after the call."""
+    return path.parent.name.startswith(_PREFIX) and path.parent.parent == Path(gettempdir())
+
+
 def _is_dataset(rows: object) -> TypeGuard[DatasetLike]:
     return hasattr(rows, "column_names") and hasattr(rows, "with_format")
 
@@ -79,7 +85,7 @@ def _labelled_rows(pairs: Iterable[object]) -> Iterator[Mapping[str, object]]:
 
 @contextmanager
 def _as_file(rows: DatasetLike | Iterator[Mapping[str, object]], name: str, encoding: str) -> Iterator[Path]:
-    with TemporaryDirectory(prefix="tsdae_kit-") as folder:
+    with TemporaryDirectory(prefix=_PREFIX) as folder:
         if _is_dataset(rows):
             path = Path(folder, f"{name}.parquet")
             _write_parquet(rows.with_format("arrow"), path)

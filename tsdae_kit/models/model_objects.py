@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sentence_transformers import SentenceTransformer
 from torch import nn
 
-from tsdae_kit import distributed
 from tsdae_kit.errors import KitError
 from tsdae_kit.filesystem import path_digests
 from tsdae_kit.models.saving import write_model
 
 
-def with_saved_model(settings: Mapping[str, object], default_output: Path) -> dict[str, object]:
-    """Return explicit settings of a training command with a model object replaced by a folder, ``<output>-base``.
+def name_base_folder(
+    settings: Mapping[str, object], default_output: Path
+) -> tuple[dict[str, object], Callable[[], None]]:
+    """Return explicit settings with a model object replaced by a folder, ``<output>-base``, and what writes the folder.
 
     Args:
-        settings: Explicit settings.
+        settings: Explicit settings of a training command.
         default_output: The run's folder, if they do not name one.
 
     Raises:
-        KitError: If the object is no ``SentenceTransformer``, or the folder holds another model.
+        KitError: If the object is no ``SentenceTransformer``; by what is returned, if the folder holds another model.
     """
     model = settings.get("model")
     if not isinstance(model, nn.Module):
-        return dict(settings)
+        return dict(settings), lambda: None
     encoder = _check_kind(model)
     output = Path(str(settings.get("output", default_output)))
     folder = output.with_name(f"{output.name}-base")
-    if distributed.rank() == 0:
-        _write_once(encoder, folder)
-    return {**settings, "model": str(folder)}
+    write = partial(_write_base, encoder, folder, bool(settings.get("overwrite")))
+    return {**settings, "model": str(folder)}, write
 
 
-def _write_once(encoder: SentenceTransformer, folder: Path) -> None:
-    if not folder.exists():
+def _write_base(encoder: SentenceTransformer, folder: Path, overwrite: bool) -> None:
+    if overwrite or not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         write_model(encoder, folder)
         return
@@ -49,7 +50,7 @@ def _write_once(encoder: SentenceTransformer, folder: Path) -> None:
     if digests[str(folder)] != digests[str(copy)]:
         raise KitError(
             f"{folder} holds another model than the one passed. To continue its run, pass model={str(folder)!r}; "
-            "for a new run, delete the folder or choose another output."
+            "for a new run, pass overwrite=True or another output."
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from tsdae_kit.errors import KitError
 from tsdae_kit.filesystem import path_digests
 from tsdae_kit.reporting.charts import Points
-from tsdae_kit.run_folder import RunFolder, TaskName, read_json
+from tsdae_kit.run_folder import RunFolder, TaskName, current_settings, read_json
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ def read_run(folder: Path, scores: Path | None = None) -> RunReport:
         raise KitError(
             f"{folder} holds no run: there is no {run.record_file.name} in it that can be read. Name a run's folder."
         )
+    record["settings"] = current_settings(record["settings"])
     rows = _read_scores(scores) if scores else _read_current_scores(run)
     measurements = read_json(run.measurements_file)
     if "scores" in measurements:

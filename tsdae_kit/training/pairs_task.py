@@ -20,14 +20,14 @@ from tsdae_kit.config.settings.fine_tuning import FineTuneSettings, Objective
 from tsdae_kit.corpus.chunk_processor import read_sentences
 from tsdae_kit.corpus.files import content_digest, is_evaluation_data
 from tsdae_kit.corpus.formats import Format
-from tsdae_kit.corpus.object_files import pairs_as_file
+from tsdae_kit.corpus.object_files import is_object_file, pairs_as_file
 from tsdae_kit.corpus.sampling import evenly_spaced
 from tsdae_kit.errors import KitError
 from tsdae_kit.labelled.column_names import LABEL
 from tsdae_kit.labelled.loading import load_labelled
 from tsdae_kit.labelled.pairs import LabelledFile, LabelledPairs, positive_pairs
 from tsdae_kit.models.loading import load_encoder
-from tsdae_kit.models.model_objects import with_saved_model
+from tsdae_kit.models.model_objects import name_base_folder
 from tsdae_kit.models.prompts import column_prompts, describe_prompts, set_prompts
 from tsdae_kit.run_folder import RunFolder, run_of_model
 from tsdae_kit.training.arguments import training_arguments
@@ -54,8 +54,9 @@ def fine_tune_encoder(
     pairs: Sequence[Mapping[str, object]] | DatasetLike | None, settings: Mapping[str, object]
 ) -> Path:
     """Run the task with explicit settings; return the folder of the final model. See :func:`tsdae_kit.fine_tune`."""
-    with pairs_as_file(pairs, settings) as explicit:
-        return run_task(PairsTask(), with_saved_model(explicit, FineTuneSettings.output))
+    with pairs_as_file(pairs, settings) as with_files:
+        explicit, write_base = name_base_folder(with_files, FineTuneSettings.output)
+        return run_task(PairsTask(), explicit, write_base)
 
 
 class PairsTask(TrainingTask[FineTuneSettings, LabelledPairs]):
@@ -66,6 +67,8 @@ class PairsTask(TrainingTask[FineTuneSettings, LabelledPairs]):
 
     def load_data(self, settings: FineTuneSettings) -> LabelledPairs:
         """Return the files' rows, those that the objective can use."""
+        if gone := [path for path in settings.sources if is_object_file(path) and not path.exists()]:
+            raise KitError(f"The run was started on Python objects ({gone[0].stem}=...). Pass them again to resume it.")
         pairs = load_labelled(settings.sources, Format.of(settings), settings.columns)
         if len(pairs.files) > 1 and distributed.world_size() > 1:
             raise KitError("Several files are trained on by one process only. Join the files, or start one process.")

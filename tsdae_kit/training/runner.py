@@ -66,12 +66,15 @@ Settings = TypeVar("Settings", bound=RunSettings)
 MODEL_IS_WRITTEN = "The model is whole."
 
 
-def run_task(task: TrainingTask[Any, Any], explicit: Mapping[str, Any]) -> Path:
+def run_task(
+    task: TrainingTask[Any, Any], explicit: Mapping[str, Any], write_base: Callable[[], None] = lambda: None
+) -> Path:
     """Train, or continue to train; return the folder of the final model.
 
     Args:
         task: What to do.
         explicit: The settings given by the user.
+        write_base: Writes the folder of the base model, where the user passed a model object.
 
     Raises:
         KitError: For missing data or model, a folder in use, or settings that contradict the run's record.
@@ -90,6 +93,7 @@ def run_task(task: TrainingTask[Any, Any], explicit: Mapping[str, Any]) -> Path:
         if run.record is not None:
             _log_to_file(run, stack)
             check_unchanged(run, run.record, data.fingerprint)
+        on_rank_0(write_base)
         if run.record is not None and _is_complete(run, run.record, data):
             logger.info("This run is finished: %s holds step %d.", run.folder.final, run.record["finished_step"])
             settings, best = run.settings, run.record.get("best_step", run.record["finished_step"])

@@ -38,7 +38,7 @@ from tsdae_kit.labelled.loading import load_labelled
 from tsdae_kit.labelled.pairs import LabelledPairs, positive_pairs
 from tsdae_kit.models.encoders import count_parameters
 from tsdae_kit.models.from_scratch import make_encoder
-from tsdae_kit.models.model_objects import with_saved_model
+from tsdae_kit.models.model_objects import name_base_folder
 from tsdae_kit.models.names import is_sentence_encoder
 from tsdae_kit.models.prompts import column_prompts, describe_prompts, set_prompts, text_prompt
 from tsdae_kit.models.vocabulary import add_words
@@ -70,8 +70,8 @@ _MEMORY_SHARE = 0.8  # of the free memory, for --batch-size auto
 
 def adapt_encoder(settings: Mapping[str, object]) -> Path:
     """Run the task with explicit settings; return the folder of the final model. See :func:`tsdae_kit.adapt`."""
-    explicit = with_saved_model(settings, TrainSettings.output)
-    return run_task(TSDAETask(), {**RECIPES.get(str(explicit.get("recipe")), {}), **explicit})
+    explicit, write_base = name_base_folder(settings, TrainSettings.output)
+    return run_task(TSDAETask(), {**RECIPES.get(str(explicit.get("recipe")), {}), **explicit}, write_base)
 
 
 @dataclass(frozen=True)
