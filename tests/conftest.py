@@ -69,6 +69,12 @@ def uninterrupted(tiny_model: Path, tiny_data: Path, tmp_path_factory: pytest.Te
 
 
 @pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare a run its report, a third of a short one's time, where that is not what is tested."""
+    monkeypatch.setattr("tsdae_kit.training.runner.report_run", lambda *_: None)
+
+
+@pytest.fixture
 def messages(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
     monkeypatch.setattr(logging.getLogger("tsdae_kit"), "propagate", True)
     caplog.set_level(logging.INFO, "tsdae_kit")
