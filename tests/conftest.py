@@ -74,6 +74,12 @@ def search_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare a run its report, a third of a short one's time, where that is not what is tested."""
+    monkeypatch.setattr("tsdae_kit.training.runner.report_run", lambda *_: None)
+
+
+@pytest.fixture
 def messages(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
     monkeypatch.setattr(logging.getLogger("tsdae_kit"), "propagate", True)
     caplog.set_level(logging.INFO, "tsdae_kit")

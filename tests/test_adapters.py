@@ -18,6 +18,8 @@ from tsdae_kit.models.adapters import add_adapters, merge_adapters
 from tsdae_kit.models.loading import load_encoder
 from tsdae_kit.training.progress import Progress
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 CPU = torch.device("cpu")
 
 

@@ -88,7 +88,8 @@ def test_what_cannot_be_exported_is_one_line(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", rest_slow("onnx", "openvino"))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
 def test_embeddings_are_cut_as_encode_cuts_them(tiny_model: Path, kind: str) -> None:
     """Also after a projection and a normalization, and with texts truncated at the model's maximum length."""
     first = SentenceTransformer(str(tiny_model), device="cpu")[0]

@@ -21,6 +21,8 @@ from tsdae_kit.tsdae.cross_attention_decoder import CrossAttentionDecoder
 from tsdae_kit.tsdae.heads import make_head
 from tsdae_kit.tsdae.prefix_decoder import PrefixDecoder
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 SIZE = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48,
         "max_position_embeddings": 80}  # fmt: skip
 MARKS = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}

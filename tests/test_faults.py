@@ -271,6 +271,7 @@ def test_a_folder_that_vanishes_does_not_cost_the_model(
     assert (final / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_moved_under_the_run_is_resumed_at_its_new_place(
     given: dict[str, Any], uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,8 +282,10 @@ def test_a_folder_that_is_moved_under_the_run_is_resumed_at_its_new_place(
     assert_equal_to_the_bit(uninterrupted, Path("moved"))
 
 
-def test_other_libraries_than_at_the_start_are_said(given: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
-    adapt(**given)
+def test_other_libraries_than_at_the_start_are_said(
+    given: dict[str, Any], uninterrupted: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(uninterrupted, "run")
     record = json.loads(Path("run/run.json").read_text())
     record["versions"]["torch"] = "1.0"
     Path("run/run.json").write_text(json.dumps(record))
@@ -293,7 +296,7 @@ def test_other_libraries_than_at_the_start_are_said(given: dict[str, Any], caplo
 def test_killed_between_the_last_checkpoint_and_the_final_model_it_takes_no_further_step(
     given: dict[str, Any], uninterrupted: Path
 ) -> None:
-    adapt(**given)
+    shutil.copytree(uninterrupted, "run")
     before = Path("run/final/model.safetensors").read_bytes()
     shutil.rmtree("run/final")
     adapt(**given)

@@ -23,6 +23,8 @@ from tsdae_kit.labelled.loading import load_labelled
 from tsdae_kit.training.pair_losses import make_objective
 from tsdae_kit.training.pairs_task import _stage_one_base
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 STEPS = 12
 SHORT = {"batch_size": 8, "max_steps": STEPS, "save_steps": 4, "logging_steps": 1, "precision": "fp32"}
 
@@ -226,6 +228,7 @@ def corpus(monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("field.txt")
 
 
+@pytest.mark.slow
 def test_hard_negatives_are_near_and_not_the_positive_and_a_resumed_run_keeps_them(
     tiny_model: Path, corpus: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -251,6 +254,7 @@ def test_hard_negatives_are_near_and_not_the_positive_and_a_resumed_run_keeps_th
     assert not same(plain, Path("whole/final"))
 
 
+@pytest.mark.slow
 def test_after_stage_one_its_base_model_finds_the_negatives(tiny_model: Path, tiny_data: Path, corpus: Path) -> None:
     file = write("pairs.jsonl", pairs())
     adapt(

@@ -87,6 +87,7 @@ def test_in_a_run_they_add_up_to_the_loss_in_each_line(
     assert all(f"&#9632;</span>&nbsp;{name.removeprefix('loss_')}" in page for name in NAMES)
 
 
+@pytest.mark.slow
 def test_a_line_that_spans_a_resume_holds_the_means_of_the_steps_since(tiny_model: Path, tiny_data: Path) -> None:
     given = {"model": str(tiny_model), "data": tiny_data, **SHORT}
     adapt(**given, output="each")

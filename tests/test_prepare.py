@@ -261,6 +261,7 @@ def test_memory_does_not_grow_with_the_corpus() -> None:
     assert peaks[1] - peaks[0] < 40_000
 
 
+@pytest.mark.slow
 def test_a_second_process_waits_and_finds_the_work_done() -> None:
     source = many_lines()
     first, second = (run_command(source, "--output", "out", wait=False) for _ in range(2))

@@ -176,6 +176,7 @@ def test_the_contrast_of_two_processes_has_the_gradients_of_one_with_all_rows(st
         torch.testing.assert_close((shares[0][name] + shares[1][name]) / 2, gradient, rtol=1e-4, atol=1e-6, msg=name)
 
 
+@pytest.mark.slow
 def test_killed_processes_resume_to_the_bit_and_another_number_is_refused(
     two: Path, still: Path, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,6 +21,8 @@ from tsdae_kit.reporting.run_report import read_run
 from tsdae_kit.run_folder import RunFolder, checkpoint_step
 from tsdae_kit.training.progress import Progress
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 
 class Interrupted(BaseException):
     """Stands for a kill inside one process."""
@@ -93,6 +95,7 @@ def test_a_run_that_was_begun_under_the_old_names_of_settings_goes_on_to_the_bit
     assert 'loss_contrast"' not in Path("broken/metrics.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_noise_and_decoder_really_matter_to_this_comparison(
     tiny_model: Path, tiny_data: Path, uninterrupted: Path
 ) -> None:
@@ -110,8 +113,9 @@ def test_noise_and_decoder_really_matter_to_this_comparison(
         assert_equal_to_the_bit(uninterrupted, Path("forgetful"))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # it starts thirteen times: some ten seconds on a core of its own
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [0, 2])
 def test_a_run_killed_at_random_moments_ends_in_the_same_bits(
     workers: int, tiny_model: Path, tiny_data: Path, uninterrupted: Path
 ) -> None:

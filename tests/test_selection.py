@@ -21,6 +21,8 @@ from tsdae_kit.evaluation.validation_sets import read_validation_set
 from tsdae_kit.run_folder import RunFolder
 from tsdae_kit.training.model_selection import ModelSelection
 
+pytestmark = pytest.mark.usefixtures("no_report")
+
 Scripted = Callable[..., None]
 TUNE = {"batch_size": 8, "max_steps": 10, "eval_steps": 5, "save_steps": 4, "logging_steps": 1, "device": "cpu"}
 

@@ -349,6 +349,7 @@ def write_pairs(path: Path, count: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_labelled_pairs_beside_the_text_are_learned_from_in_the_same_steps(tiny_model: Path, tiny_data: Path) -> None:
     given: dict[str, Any] = {"model": str(tiny_model), "data": tiny_data, **SHORT, "decoder_warmup_steps": 2}
     pairs = write_pairs(Path("pairs.tsv"), 60)
