@@ -28,6 +28,7 @@ from tsdae_kit.models.devices import autocast
 from tsdae_kit.models.encoders import count_parameters
 from tsdae_kit.tsdae import fused_cross_entropy
 
+_TOKENS_PER_CHUNK = 8  # the measurement is the same as with one, and takes a third of the time
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # in malloc.h
 _CGROUPS = (  # limit, usage, and what of it is given back on demand
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
@@ -99,13 +100,15 @@ def measure_step(
         precision: ``fp32``, ``bf16`` or ``fp16``.
         max_length: The number of tokens at which sentences are cut, if not the encoder's own.
     """
+    decoder: Any = getattr(loss, "decoder", None)
+    vocabulary_size = decoder.output.out_features if decoder is not None else 1
     device, before = encoder.device, encoder.max_seq_length
     peaks = []
     mode = loss.training
     loss.train()
     encoder.max_seq_length = max_length or before
     try:
-        with torch.random.fork_rng(), _small_pieces():
+        with torch.random.fork_rng(), _small_chunks(vocabulary_size):
             for copies in (2, 4):
                 features: list[Any] = [encoder.preprocess([text] * copies) for text in columns]
                 tokens = max(f["input_ids"].shape[1] for f in features)
@@ -122,13 +125,14 @@ def measure_step(
         loss.train(mode)
     sentence = max(1, (peaks[1] - peaks[0]) // 2)
     moments = 2 * 4 * count_parameters(loss, encoder, trainable=True)
-    pieces = fused_cross_entropy.LOGITS_PER_CHUNK * (4 if precision == "fp32" else 6)  # half precision: and their copy
-    return StepMemory(max(0, peaks[0] - 2 * sentence) + moments + pieces, sentence, tokens)
+    chunk = fused_cross_entropy.LOGITS_PER_CHUNK * (4 if precision == "fp32" else 6)  # half precision: and their copy
+    return StepMemory(max(0, peaks[0] - 2 * sentence) + moments + chunk, sentence, tokens)
 
 
 @contextmanager
-def _small_pieces() -> Iterator[None]:
-    size, fused_cross_entropy.LOGITS_PER_CHUNK = fused_cross_entropy.LOGITS_PER_CHUNK, 1  # a token each
+def _small_chunks(vocabulary_size: int) -> Iterator[None]:
+    size = fused_cross_entropy.LOGITS_PER_CHUNK
+    fused_cross_entropy.LOGITS_PER_CHUNK = _TOKENS_PER_CHUNK * vocabulary_size
     try:
         yield
     finally:
