@@ -23,7 +23,7 @@ from tsdae_kit.corpus import defaults
 from tsdae_kit.corpus.custom_noise import call_noise_function, load_noise_function
 from tsdae_kit.corpus.defaults import WordUnit
 from tsdae_kit.corpus.noise_draws import MAX_DRAW, draw_numbers, function_key, make_generator, operation_key
-from tsdae_kit.corpus.noise_operations import NOISE_OPERATIONS, TWO_DRAWS_PER_WORD, NoiseInput, NoiseOperation, mask
+from tsdae_kit.corpus.noise_operations import NOISE_OPERATIONS, TWO_DRAWS_PER_WORD, NoiseOperation, NoiseStyle, mask
 from tsdae_kit.corpus.words import SPLITTERS
 from tsdae_kit.errors import KitError
 
@@ -137,11 +137,10 @@ class Noise:
             for i, piece in enumerate(pieces):
                 if piece.strip().casefold() in self._protected:
                     draws[i] = _KEEP
-        sentence = NoiseInput(pieces, draws, threshold, self.words, self.vocabulary, self.mask_token)
-        result = operation(sentence)
+        result = operation(pieces, draws, threshold, self._style)
         if self._has_no_word(result) and (highest := self._highest_word(pieces, draws)) is not None:
             draws[highest] = _KEEP
-            result = operation(sentence)
+            result = operation(pieces, draws, threshold, self._style)
         return result
 
     def _call_function(self, name: str, pieces: list[str], key: str) -> list[str]:
@@ -165,6 +164,10 @@ class Noise:
         for i, piece in enumerate(pieces):
             if (piece[-1].isalnum() or any(map(str.isalnum, piece))) and piece.strip() != self._masked_word:
                 yield i
+
+    @cached_property
+    def _style(self) -> NoiseStyle:
+        return NoiseStyle(self.words, self.vocabulary, self.mask_token)
 
     @cached_property
     def _masked_word(self) -> str:
