@@ -232,4 +232,4 @@ def _introduce(settings: FineTuneSettings, data: LabelledPairs, rows: dict[str, 
         labels = "of 0 and 1, the pairs with 1 are taken" if only_ones else file.labels
         yield f"Labels: {labels}; the objective is {_objective(settings, file)}."
     if settings.mine_negatives and (miner := _stage_one_base(settings)):
-        yield f"Hard negatives are those that {miner} finds, with which stage one began."
+        yield f"Hard negatives are mined with {miner}, the base model of stage one."
