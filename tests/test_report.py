@@ -97,7 +97,7 @@ def test_scores_before_and_after_are_those_of_evaluate(run: Path, tiny_model: Pa
         assert row["score"] == pytest.approx(other["score"], abs=1e-3)
         assert row.get("verdict") == other.get("verdict")
     assert rows[1]["interval"] == pytest.approx(list(evaluated[1]["interval"]), abs=1e-2)
-    assert "By these scores the best step was chosen" in read_page(run).text
+    assert "These scores are optimistic: they selected the best step" in read_page(run).text
 
 
 def row(task: str, verdict: str, difference: float = 1.6, model: str = "run/final") -> dict[str, Any]:
@@ -149,9 +149,9 @@ def test_the_verdict_says_what_was_measured_and_no_more(
     assert (verdict.kind, verdict.sentences[0][: len(heading)]) == (kind, heading)
 
 
-def test_a_score_by_which_the_step_was_chosen_is_called_flattered() -> None:
+def test_a_score_by_which_the_step_was_selected_is_called_optimistic() -> None:
     verdict = judge(DONE, [BASE, row("t", "better")], [])
-    assert any("flatters" in sentence for sentence in verdict.sentences)
+    assert any("optimistic" in sentence for sentence in verdict.sentences)
 
 
 def test_scores_of_evaluate_in_the_runs_folder_make_the_verdict(run: Path, tiny_model: Path) -> None:
@@ -159,7 +159,7 @@ def test_scores_of_evaluate_in_the_runs_folder_make_the_verdict(run: Path, tiny_
                  output=run / "scores.json")  # fmt: skip
     write_report(runs=[run])
     text = read_page(run).text
-    assert "flatters it. On other data" not in text
+    assert "Evaluate on other data" not in text
     assert text.count("reference\n") == 2
 
 

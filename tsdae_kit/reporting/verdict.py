@@ -45,7 +45,7 @@ def make_verdict(run: RunReport) -> Verdict:
     command = f"python -m tsdae_kit.evaluate {reference}{final} --data DIR"
     selection_rows = select_main_rows(run.selection_scores)
     if verdict := _of_scores(selection_rows, _find_reference(run.selection_scores), base):
-        caveat = f"The best step was chosen by these scores, which flatters it. On other data: {command}"
+        caveat = f"These scores are optimistic: they selected the best step. Evaluate on other data: {command}"
         return Verdict(verdict.kind, [*verdict.sentences, caveat])
     return Verdict("", [
         "Whether it helps is not known: it was not scored on labelled data.",
